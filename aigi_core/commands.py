@@ -18,6 +18,8 @@ DEMO, DEMO_EFFICIENTNET = "demo", "demo-efficientnet"
 LOADS_ENCODER = ("add", "perturb", "text")
 """Jobs that compute with the encoder of an encoded workspace."""
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
+REPEATED = ("real", "fake")
+"""Options that are given once for each of several values."""
 PLACEHOLDER = "NAME"
 """Stands for a generator's name in a command; jobs refuse it, or ask."""
 WITHOUT_HUB = "without a model hub: --model demo alone"
@@ -62,10 +64,13 @@ def arguments(
     for name, value in options.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            values = [value] if isinstance(value, (str, os.PathLike)) else value
-            words += [os.fspath(one) for one in values]
+        option = f"--{name.replace('_', '-')}"
+        values = [value] if isinstance(value, (bool, str, os.PathLike)) else value
+        texts = [os.fspath(one) for one in values if not isinstance(one, bool)]
+        if name in REPEATED:
+            words += [word for text in texts for word in (option, text)]
+        else:
+            words += [option, *texts]
     return words
 
 
@@ -111,7 +116,20 @@ def build_command(path: str | os.PathLike[str], manifest: Mapping[str, Any] | No
     known = manifest or {}
     record = known.get("encoder") or {}
     options = encoder_options(record) if "model" in record else USUAL_ENCODER
-    return command("build", images=known.get("image_root") or "DIR", out=path, **options)
+    return command("build", **images_options(known), out=path, **options)
+
+
+def images_options(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The options that name a workspace's images again, as far as a manifest knows them; of folders
+    that were named one by one it records only the folder above all of them.
+
+    Examples:
+        >>> images_options({"image_root": "data", "ingest": {"layout": "roots"}})
+        {'real': 'DIR', 'fake': 'NAME=DIR'}
+    """
+    if (manifest.get("ingest") or {}).get("layout") == "roots":
+        return {"real": "DIR", "fake": f"{PLACEHOLDER}=DIR"}
+    return {"images": manifest.get("image_root") or "DIR"}
 
 
 def open_command(path: Path) -> str:

@@ -521,13 +521,27 @@ def digest_of(value: Any) -> str:
     ).hexdigest()[:12]
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that is to be written, and those above it; one that is there stays.
+
+    Raises:
+        WorkspaceError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"The folder {path} cannot be made ({error.strerror}): choose another place."
+        ) from error
+
+
 @contextmanager
 def exclusive(path: Path, purpose: str) -> Iterator[None]:
     """Hold a workspace for writing; a second holder is refused and told who holds it.
 
     The lock is the operating system's, so a killed process releases it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     note = path / f"{LOCK}.json"
     lock = FileLock(path / LOCK, timeout=0)
     try:

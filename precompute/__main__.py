@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 
 from aigi_core.arguments import Arguments, did_you_mean
 from aigi_core.clip.consent import archives_allowed
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     name, *options = arguments
+    args: argparse.Namespace | None = None
     try:
         if name not in JOBS:
             meant = did_you_mean(name, JOBS)
@@ -122,12 +124,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AigiError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
-        return _say("Interrupted; what was published before stays as it was.", 130)
+        return _say(_interrupted(args), 130)
     except OSError as error:
         full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         if error.errno not in (*full, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         return _say(f"Could not write {error.filename or 'the workspace'}: {error.strerror}.", 2)
+
+
+def _interrupted(args: argparse.Namespace | None) -> str:
+    out = getattr(args, "out", None)
+    if args is None or (isinstance(out, Path) and not out.exists()):
+        return "Interrupted; nothing was written."
+    return "Interrupted; what was published before stays as it was."
 
 
 def _check_places(arguments: Sequence[str]) -> None:

@@ -12,11 +12,12 @@ from aigi_core.commands import open_command
 from aigi_core.detectors.stored import TRAINING_SECONDS
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
-from aigi_core.remote import as_path
 from aigi_core.statements import counted
-from aigi_core.workspace import Workspace, read_manifest
+from aigi_core.workspace import Workspace
 from precompute import encode, ingest
 from precompute.audit import keep_audit
+from precompute.ingest.answers import parse_answers
+from precompute.ingest.layouts.roots import common_root
 from precompute.options import add_shared
 
 AUDIT = 2e-3
@@ -48,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     loaded: list[Any] = []
     ingest.read_and_publish(args, lambda: loaded.append(encode.load(args, args.out)))
     [encoder] = loaded
-    recorded = read_manifest(args.out).get("image_root")  # just now, from what was given
-    args.images = args.images or (as_path(recorded) if recorded else None)
+    args.images = common_root(parse_answers(args), args.images)
     from precompute.text import add_bank, own_sources  # loads torch
 
     print("Encoding follows.", flush=True)

@@ -114,7 +114,6 @@ def run(args: argparse.Namespace) -> int:
     prompts = read_prompts(args.prompts, args.limit)
     if args.per_prompt < 1:
         raise AigiError("Expected --per-prompt of at least 1.")
-    args.out.mkdir(parents=True, exist_ok=True)
     with exclusive(args.out, "generate"), progress_line() as show:
         made, kept, failed = generate(
             prompts,

@@ -29,7 +29,7 @@ from aigi_core.heads import Encoded
 from aigi_core.record import read_json
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
-from aigi_core.workspace import Workspace, write_atomic
+from aigi_core.workspace import Workspace, make_folder, write_atomic
 
 FORMAT = 2
 """Of saved detectors; 1, read too, knew linear ones only and did not name their kind."""
@@ -214,7 +214,7 @@ class Detector(ABC):
         file.
         """
         stem = _stem(path)
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(stem.parent)
         arrays, about = self.to_saved()
         write_atomic(stem.with_name(stem.name + ".safetensors"), safetensors.numpy.save(arrays))
         file = stem.with_name(stem.name + ".json")

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from aigi_core import stored_features
 from aigi_core.capabilities import CLASS_TOKEN, HEADS
 from aigi_core.clip.encoder import Encoder
-from aigi_core.commands import command, encoder_options
+from aigi_core.commands import command, encoder_options, images_options
 from aigi_core.encodings import home_of, write_speed
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.record import read_json
@@ -359,7 +359,7 @@ def kept_images(workspace: Path, manifest: dict[str, Any]) -> pd.DataFrame:
     """
     name = "images.parquet"
     if not sound(workspace, name, manifest):
-        again = command("ingest", images=manifest.get("image_root") or "DIR", out=workspace)
+        again = command("ingest", **images_options(manifest), out=workspace)
         raise WorkspaceError(f"The workspace {workspace} has no sound {name}: run '{again}'.")
     columns = ["path", "content_hash", "split", "offset", "left_out"]
     table = read_parquet(workspace / name, columns=_present(workspace / name, columns))

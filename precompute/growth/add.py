@@ -27,6 +27,8 @@ from precompute.growth.rewrite import (
     without_outdated,
 )
 from precompute.ingest import answers
+from precompute.ingest.layouts import roots
+from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
 from precompute.options import add_shared
 
@@ -54,16 +56,39 @@ def run(args: argparse.Namespace) -> int:
     """Add and publish; prints what was decided and what has to be computed again."""
     read_manifest(args.workspace)
     if args.dry_run:
-        if args.images is None:
+        if _images(args) is None:
             raise AigiError("--dry-run says what --images would add: name a folder.")
         return dry_run(args)
     with exclusive(args.workspace, "add"):
         if finish(args.workspace):
             print(f"An interrupted change of {args.workspace} was finished.")
-        if args.images is None:
+        if _images(args) is None:
             return 0
         print(add_images(args))
     return 0
+
+
+def _images(args: argparse.Namespace) -> Path | None:
+    """The folder that the new images are named from, which is noted in ``args``; None where none
+    are named.
+
+    Raises:
+        AigiError: folders that cannot be named so, or the workspace lies in one of them.
+    """
+    told = answers.parse_answers(args)
+    if args.generator and told.folders:
+        raise AigiError(
+            "--generator says that all of --images are fakes: leave it out, or --real and --fake."
+        )
+    images = roots.common_root(told, args.images, both=False)
+    folders = told.folders or ((images,) if images else ())
+    if within := lies_inside(args.workspace, folders):
+        raise WorkspaceError(
+            f"The workspace {args.workspace} lies inside the new images {within}: name folders that"
+            " hold images alone, with --images DIR, or with --real DIR and --fake NAME=DIR."
+        )
+    args.images = images
+    return images
 
 
 def add_images(args: argparse.Namespace) -> str:

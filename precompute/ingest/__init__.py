@@ -122,29 +122,31 @@ def read_and_publish(
 
     refuse_numbers(args.val, args.test, args.min_images, args.workers)
     answers = parse_answers(args)
-    root = common_root(answers, args.images) or args.images
+    root = common_root(answers, args.images)
     if root is None:
         raise AigiError("Name the images with --images DIR, or with --real DIR --fake NAME=DIR.")
+    folders = answers.folders or (root,)
+    named = {name: getattr(args, name) for name in ("images", "real", "fake")}
     if args.layout not in ("auto", *LAYOUTS):
         raise AigiError(f"There is no layout {args.layout!r}; there are {', '.join(LAYOUTS)}.")
     if args.dry_run:
         candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates))
         if args.out is not None:
-            refuse_place(args.out, root)
-            refuse_other_paths(args.out, candidates.table, root)
+            refuse_place(args.out, folders)
+            refuse_other_paths(args.out, candidates.table, named)
         ready()
         return 2 if candidates.questions else 0
     if args.out is None:
         raise AigiError("Name the workspace to write with --out WORKSPACE (or try --dry-run).")
     units = args.out / FOLDER
     reading = replace(reading or Reading(workers=args.workers), folder=units)
-    with check_destination(args.out, root, held=reading.share is None):
+    with check_destination(args.out, folders, held=reading.share is None):
         candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates), "", sep="\n", flush=True)
         if candidates.questions:
             raise AigiError("\n".join(candidates.questions))
-        refuse_other_paths(args.out, candidates.table, root)
+        refuse_other_paths(args.out, candidates.table, named)
         ready()
         if reading.share:
             read_files(root, files_to_open(candidates.table), reading)
@@ -166,7 +168,9 @@ def read_and_publish(
             print(summary(result.images, result.record, candidates))
             place = None if args.no_image_root else root.resolve()
             hint = root.resolve().name
-            print(publish(result, args.out, name=args.name, image_root=place, hint=hint))
+            print(
+                publish(result, args.out, name=args.name, image_root=place, hint=hint, named=named)
+            )
         except AigiError:  # other images or options are wanted; an interruption keeps the units
             shutil.rmtree(units, ignore_errors=True)
             raise

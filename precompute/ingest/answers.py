@@ -53,6 +53,11 @@ class Answers:
     real: tuple[Path, ...] = ()
     fake: tuple[tuple[str, Path], ...] = ()
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of images that were named one by one; empty where none was."""
+        return (*self.real, *(folder for _, folder in self.fake))
+
     def generator(self, name: str) -> str:
         """A generator's name as it shall be."""
         return self.rename.get(name, self.rename.get(ANY, name))

@@ -5,7 +5,8 @@ table.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +36,7 @@ IMAGES = "images.parquet"
 
 
 @contextmanager
-def check_destination(out: Path, images: Path, *, held: bool = True) -> Iterator[None]:
+def check_destination(out: Path, images: Sequence[Path], *, held: bool = True) -> Iterator[None]:
     """Hold the workspace for writing, once it is sure that the place is one; where it is not
     ``held``, others may write units of work into it at the same time.
 
@@ -43,32 +44,40 @@ def check_destination(out: Path, images: Path, *, held: bool = True) -> Iterator
         WorkspaceError: as :func:`refuse_place`, or the place is held by another.
     """
     refuse_place(out, images)
-    new = not out.exists()
+    new = not _is_folder(out)
     try:
         with exclusive(out, "ingest") if held else nullcontext():
             yield
     finally:
-        if new and out.is_dir() and all(entry.name.startswith(".lock") for entry in out.iterdir()):
+        if (
+            new
+            and _is_folder(out)
+            and all(entry.name.startswith(".lock") for entry in out.iterdir())
+        ):
             for entry in out.iterdir():
                 entry.unlink()
             out.rmdir()
 
 
-def refuse_place(out: Path, images: Path) -> None:
+def refuse_place(out: Path, images: Sequence[Path]) -> None:
     """Refuse a place that no workspace can be written to.
+
+    Args:
+        images: the folders that are read.
 
     Raises:
         WorkspaceError: the place is a file, another folder full of things, or inside the images.
     """
-    if out.exists() and not out.is_dir():
+    above = next(one for one in (out, *out.absolute().parents) if os.path.lexists(one))
+    if not above.is_dir():
         raise WorkspaceError(
-            f"Expected a folder for the workspace, but {out} is a file: choose another --out."
+            f"Expected a folder for the workspace, but {above} is a file: choose another --out."
         )
-    if out.resolve().is_relative_to(images.resolve()):
+    if within := lies_inside(out, images):
         raise WorkspaceError(
-            f"The workspace {out} would lie inside the images {images}: choose another --out."
+            f"The workspace {out} would lie inside the images {within}: choose another --out."
         )
-    if out.is_dir() and not (out / MANIFEST).is_file():
+    if _is_folder(out) and not (out / MANIFEST).is_file():
         other = sorted(
             entry.name
             for entry in out.iterdir()
@@ -81,12 +90,35 @@ def refuse_place(out: Path, images: Path) -> None:
             )
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, which making it says
+        return False
+
+
+def lies_inside(out: Path, images: Sequence[Path]) -> Path | None:
+    """The folder of images that a workspace would lie in; None for none."""
+    place = out.resolve()
+    return next((one for one in images if place.is_relative_to(one.resolve())), None)
+
+
 def publish(
-    result: Ingested, out: Path, *, name: str | None, image_root: Path | None, hint: str
+    result: Ingested,
+    out: Path,
+    *,
+    name: str | None,
+    image_root: Path | None,
+    hint: str,
+    named: Mapping[str, Any],
 ) -> str:
     """Write ``images.parquet`` and ``workspace.json``; returns a sentence on what was done.
 
     The same images leave an encoded workspace as it is; its record, name and image root may change.
+
+    Args:
+        image_root: what is recorded of where the images lie.
+        named: options by which the images were named, for advice.
 
     Raises:
         WorkspaceError: the workspace is encoded, and for other images; the difference is shown.
@@ -102,7 +134,7 @@ def publish(
     if old is not None and old.get("encoder") and not same:
         raise WorkspaceError(
             f"The workspace {out} is encoded, and this ingest would change its images"
-            f" ({_difference(out, result.images)}): {_instead(out, image_root)}."
+            f" ({_difference(out, result.images)}): {_instead(out, named)}."
         )
     base: dict[str, Any] = (
         old
@@ -139,12 +171,13 @@ def publish(
     return f"Listed {counted(result.record['kept'], 'image')} in {out}."
 
 
-def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
+def refuse_other_paths(out: Path, offered: pd.DataFrame, named: Mapping[str, Any]) -> None:
     """Refuse, before any image is opened, what :func:`publish` would refuse after all of them:
     other images for a workspace that is encoded.
 
     Args:
         offered: the files that would be read, column ``path``.
+        named: as in :func:`publish`.
 
     Raises:
         WorkspaceError: the workspace is encoded, and for other paths.
@@ -166,13 +199,13 @@ def refuse_other_paths(out: Path, offered: pd.DataFrame, images: Path) -> None:
     if parts := _other_paths(old, now):
         raise WorkspaceError(
             f"The workspace {out} is encoded, and for other images ({'; '.join(parts)}):"
-            f" {_instead(out, images)}."
+            f" {_instead(out, named)}."
         )
 
 
-def _instead(out: Path, images: Path | None) -> str:
+def _instead(out: Path, named: Mapping[str, Any]) -> str:
     """What to do where an encoded workspace would get other images."""
-    add = command("add", workspace=out, images=images or "DIR")
+    add = command("add", workspace=out, **named)
     return (
         f"'{add}' adds what is new and keeps the rest; for a workspace of exactly these images"
         " choose another --out"

@@ -48,12 +48,15 @@ class FileEntry(NamedTuple):
     offset: int = -1
 
 
-def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
+def walk(root: Path, prefixes: Iterable[str] = ("",)) -> tuple[list[FileEntry], tuple[str, ...]]:
     """Every file below a folder, sorted by path, those inside tars and zips among them; and notes
     on what was not entered.
 
     Hidden entries and a desktop's clutter are skipped. Symbolic links are followed, except into a
     folder that contains them. An archive inside an archive is a file.
+
+    Args:
+        prefixes: folders below the root, each with a '/' at its end; nothing else is looked at.
 
     Raises:
         AigiError: a tar or zip cannot be read.
@@ -64,7 +67,9 @@ def walk(root: Path) -> tuple[list[FileEntry], tuple[str, ...]]:
     closed = []
     packed = []
     empty = []
-    stack: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
+    stack: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [
+        (root / prefix, prefix, frozenset()) for prefix in prefixes
+    ]
     while stack:
         folder, prefix, above = stack.pop()
         status = folder.stat()

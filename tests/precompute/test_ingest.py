@@ -558,6 +558,9 @@ def test_places_that_are_no_workspace(made, tmp_path, capsys):
         (tmp_path / "other", "holds other things (thesis.doc, ...) and is no workspace"),
         (root / "real", "would lie inside the images"),
         (tmp_path / "other" / "thesis.doc", "is a file"),
+        (tmp_path / "other" / "thesis.doc" / "w", "thesis.doc is a file"),
+        (Path("/proc/x"), "cannot be made (No such file or directory): choose another place."),
+        (tmp_path / ("n" * 300), "cannot be made (File name too long): choose another place."),
     ):
         assert command((root, out)) == 2
         assert message in capsys.readouterr().err
@@ -622,10 +625,7 @@ def test_interrupting_the_command(tmp_path, delay):
         tmp_path, delay, lambda group: os.killpg(group, signal.SIGINT)
     )  # as a terminal's Ctrl-C
     _, error = process.communicate(timeout=120)
-    assert (
-        process.returncode == 130
-        and error == "Interrupted; what was published before stays as it was.\n"
-    )
+    assert process.returncode == 130 and error == "Interrupted; nothing was written.\n"
     assert not (tmp_path / "w").exists()
 
 

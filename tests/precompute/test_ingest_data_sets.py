@@ -469,6 +469,29 @@ def test_a_dry_run_refuses_what_the_run_would(
     assert main(command) == 0  # a model and a place may be chosen later
 
 
+def test_a_workspace_beside_the_named_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder above those that are named is no folder of images: it is neither kept free of
+    workspaces nor looked at."""
+    touch(tmp_path, "photos", ".cache/sdxl", n=12)
+    write(tmp_path, "private/broken.zip", b"PK\x03\x04 no archive")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "photos")
+    named = ["--real", f"{tmp_path}/photos", "--fake", f"sdxl={tmp_path}/.cache/sdxl"]
+    run = ["ingest", *named, "--dry-run", "--out"]
+    assert main([*run, f"{tmp_path}/w"]) == 0
+    printed = capsys.readouterr().out
+    assert "12 real and 12 fake images" in printed and "empty" not in printed
+    for inside in ("photos/w", ".cache/sdxl/w", "linked/w", "photos"):
+        assert main([*run, f"{tmp_path}/{inside}"]) == 2
+        assert "would lie inside the images" in capsys.readouterr().err
+    nothing = ["--real", f"{tmp_path}/empty", "--fake", named[3]]
+    assert main(["ingest", *nothing, "--dry-run", "--out", f"{tmp_path}/w"]) == 2
+    said = capsys.readouterr()
+    assert "No image is called real" in said.out and said.err == ""
+
+
 def test_a_dry_run_with_questions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path, "cat/real", "cat/fake")
     assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2

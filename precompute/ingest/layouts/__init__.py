@@ -115,7 +115,7 @@ def find_candidates(
         name, reading = "manifest", _listed(root, manifest_file, answers)
         walked: tuple[str, ...] = ()
     else:
-        files, walked = walk(root)
+        files, walked = walk(root, roots.prefixes(answers, root))
         if not files:
             raise AigiError(f"The folder {root} holds no files: name a folder with images.")
         tree = Tree.of(root, files, answers)

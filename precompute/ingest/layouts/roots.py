@@ -31,16 +31,21 @@ _OPTIONS = ("--real DIR", "--fake NAME=DIR")
 SHAPE = "the folders named by --real and --fake"
 
 
-def common_root(answers: Answers, images: Path | None = None) -> Path | None:
-    """The folder that holds all folders named by --real and --fake; None where none is named.
+def common_root(answers: Answers, images: Path | None = None, *, both: bool = True) -> Path | None:
+    """The folder that images are named from: the one that holds all folders named by --real and
+    --fake, or ``images`` where it is given. It may hold much else, which is no image.
+
+    Args:
+        both: whether one class alone is refused.
 
     Raises:
-        AigiError: only one class is named, a folder is not there, or lies outside --images.
+        AigiError: one class is named without the other, a folder is not there, or lies outside
+            --images.
     """
-    folders = [*answers.real, *(folder for _, folder in answers.fake)]
+    folders = answers.folders
     if not folders:
-        return None
-    if not (answers.real and answers.fake):
+        return images
+    if both and not (answers.real and answers.fake):
         missing = "--fake NAME=DIR" if answers.real else "--real DIR"
         raise AigiError(f"Folders of one class only were named: add {missing}.")
     for folder in folders:
@@ -69,6 +74,16 @@ def common_root(answers: Answers, images: Path | None = None) -> Path | None:
     return common_folder(resolved)
 
 
+def prefixes(answers: Answers, root: Path) -> list[str]:
+    """Where below the root the files lie that are looked at, each with a '/' at its end: in the
+    outermost of the named folders, or everywhere.
+    """
+    above = root.resolve()
+    named = {folder.resolve().relative_to(above).parts for folder in answers.folders}
+    outermost = {parts for parts in named if not any(parts[:n] in named for n in range(len(parts)))}
+    return ["".join(f"{part}/" for part in parts) for parts in sorted(outermost)] or [""]
+
+
 def parse(tree: Tree) -> Reading | None:
     """All files below the named folders; a folder called after a split is the data set's own."""
     answers = tree.answers
@@ -83,10 +98,6 @@ def parse(tree: Tree) -> Reading | None:
     places: dict[Folder, Place] = {}
     loose: Counter[str] = Counter()
     contrary: list[str] = []
-    # Their common root may hold much else, which is neither counted nor listed.
-    tree = replace(
-        tree, files=tuple(f for f in tree.files if _top(named, tree.folder_of(f)) is not None)
-    )
     for path in tree.folders:
         top = _top(named, path)
         assert top is not None

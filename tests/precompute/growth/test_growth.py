@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.commands import build_command
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.detectors.training import train
 from aigi_core.errors import NotMadeError
@@ -644,3 +645,31 @@ def test_a_column_that_tables_write_as_text_or_as_numbers_is_stacked_as_one(
     assert read["seed"].isna().tolist() == [True, True, False]
     both, _ = stacked(first.assign(steps=[2.0, 2.5]), second.assign(steps="x"))
     assert both["steps"].tolist() == ["2", "2.5", "x"]
+
+
+def test_folders_named_one_by_one(
+    folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Advice and ``add`` name the folders again, never the one above them, which holds much else;
+    before, --fake without --images added nothing and said nothing."""
+    images = folder / "images"
+    out = folder / "named"
+    named = ["--real", f"{images}/base/real", "--fake", f"one={images}/base/fake/one"]
+    assert main(["ingest", *named, "--out", str(out)]) == 0
+    assert encode(folder, out) == 0
+    capsys.readouterr()
+    named += ["--fake", f"two={images}/more/two"]
+    assert main(["ingest", *named, "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    advised = f"--real {images}/base/real --fake one={images}/base/fake/one --fake two="
+    assert advised in said and "--images" not in said
+    assert "build --real DIR --fake NAME=DIR --out" in build_command(out, read_manifest(out))
+    more = ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+    assert main(["add", "--workspace", str(out), *named, *more]) == 0
+    assert "13 images were encoded" in capsys.readouterr().out
+    assert set(Workspace.open(out).images["generator"]) == {"", "one", "two"}
+    alone = ["--fake", f"three={images}/more/three", "--dry-run"]
+    assert main(["add", "--workspace", str(out), *alone]) == 0
+    assert "0 real and" in capsys.readouterr().out
+    assert main(["add", "--workspace", str(out), "--images", str(folder)]) == 2
+    assert "lies inside the new images" in capsys.readouterr().err
