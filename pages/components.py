@@ -11,6 +11,7 @@ from aigi_core import figures
 from aigi_core.detectors.components import MOST_OF_A_CLASS
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
+from aigi_core.detectors.training import training_seconds
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import agreeing, counted
 from aigi_core.transfer import (
@@ -71,12 +72,15 @@ with ui.page(__file__) as page:
     removed = atlas.removed(pair, depth, ties)
     kept = atlas.about["components"] - len(removed)
     names = d_eval(domains, pair)
-    seconds = results.training_seconds(page.workspace, 2 * len(names))
+    views = (EmbeddingView(), EmbeddingView(without=removed))
+    seconds = sum(
+        training_seconds(page.workspace, len(names), view, used.training) for view in views
+    )
     waiting = f"Training with and without these components: {lasting(seconds)}"
     with steps("Matrices measured, with and without these components", waiting) as tell:
         before = results.matrix_of_each(page.workspace, used, among=names)
         tell(1, 2)
-        after = results.matrix_of_each(page.workspace, used, EmbeddingView(without=removed), names)
+        after = results.matrix_of_each(page.workspace, used, views[1], names)
     change = difference(after, before, used.metric)
     out = ~before.in_domain
     gap = change.mean(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.commands import open_command
-from aigi_core.detectors.stored import TRAINING_SECONDS
+from aigi_core.detectors.training import training_seconds
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
 from aigi_core.statements import counted
@@ -82,7 +82,7 @@ def _prepare_pages(path: Path, images: Path | None, *, audited: bool) -> None:
 
 def _estimate(workspace: Workspace, audited: bool) -> str:
     images, generators = len(workspace.images), len(workspace.domains.generators)
-    seconds = images * generators * TRAINING_SECONDS
+    seconds = training_seconds(workspace, generators, twins=True)
     if audited:
         pairs = images**2
         if pairs > EXACT_PAIRS:  # training of centres, then 8 cells or more and all centres twice

@@ -27,7 +27,7 @@ IN_MEMORY = 200_000_000
 CHOOSING_TOLERANCE = 1e-6
 
 
-def takes_passes(view: FeatureView, protocol: Protocol, images: int, width: int) -> bool:
+def takes_passes(view: FeatureView | str, protocol: Protocol, images: int, width: int) -> bool:
     """Whether training on so many images goes over the memory map instead of a copy: whole
     embeddings under exact fits, above :data:`IN_MEMORY`.
     """

@@ -36,9 +36,6 @@ KIND = ResultKind(
     old=OldResult("detectors.json", _old_key),
 )
 """Raise its format when training gives other detectors than before."""
-TRAINING_SECONDS = 5e-5
-"""Seconds of a core for an image and a training set, with and without validation images
-(docs/scale.md)."""
 SCORES = ResultKind("scores", "scores of all images", job="detectors", format=1)
 SCORES_FILE = "scores.safetensors"
 SCORED = 20_000

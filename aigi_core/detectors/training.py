@@ -28,6 +28,29 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL, Domains
 from aigi_core.workspace import Workspace, tool_versions
 
+SECONDS = {False: (2.5e-5, 5e-5), True: (8.5e-6, 1.1e-5)}
+"""Seconds of a core for an image and a training set, alone and with twins: in memory, and by
+passes over the memory map (docs/scale.md)."""
+
+
+def training_seconds(
+    workspace: Workspace,
+    sets: int,
+    view: FeatureView | str | None = None,
+    protocol: Protocol | None = None,
+    *,
+    twins: bool = False,
+) -> float:
+    """Seconds of a core that :func:`train` takes on so many sets, about; with ``twins``,
+    :func:`train_with_twins`.
+
+    Args:
+        view: a name where each set computes a direction of its own, which is done in memory.
+    """
+    seen, used = view or EmbeddingView(), protocol or Protocol()
+    images, width = workspace.embeddings.shape
+    return SECONDS[takes_passes(seen, used, images, width)][twins] * images * sets
+
 
 def train(
     workspace: Workspace,

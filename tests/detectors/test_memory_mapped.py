@@ -6,7 +6,7 @@ import pytest
 from aigi_core.detectors import memory_mapped
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.protocol import Protocol
-from aigi_core.detectors.training import train, train_with_twins
+from aigi_core.detectors.training import train, train_with_twins, training_seconds
 from aigi_core.workspace import Workspace
 
 
@@ -74,3 +74,19 @@ def test_only_whole_embeddings_take_passes() -> None:
     assert not memory_mapped.takes_passes(EmbeddingView(), Protocol(), 3_000, 768)
     assert not memory_mapped.takes_passes(EmbeddingView(without=(1,)), Protocol(), 1_000_000, 768)
     assert not memory_mapped.takes_passes(EmbeddingView(), Protocol(grid="paper"), 1_000_000, 768)
+
+
+def test_the_time_announced_is_that_of_the_way_taken(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = len(synthetic.domains)
+    in_memory = [training_seconds(synthetic, 8, twins=twins) for twins in (False, True)]
+    assert in_memory == pytest.approx([2.5e-5 * n * 8, 5e-5 * n * 8])
+    monkeypatch.setattr(memory_mapped, "IN_MEMORY", 0)
+    # measured on a million images and 8 sets: 68 s, with twins 88
+    by_passes = [training_seconds(synthetic, 8, twins=twins) for twins in (False, True)]
+    assert np.array(by_passes) / n * 1e6 == pytest.approx([68, 88])
+    # what is trained in memory at any size
+    for view in ("residual", EmbeddingView(without=(0,))):
+        assert training_seconds(synthetic, 8, view) == in_memory[0]
+    assert training_seconds(synthetic, 8, protocol=Protocol(grid="paper")) == in_memory[0]

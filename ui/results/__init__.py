@@ -28,8 +28,9 @@ from aigi_core.detectors.methods.base import WIDER_GRID, at_grid_edge
 from aigi_core.detectors.presets import PRESETS, Preset, preset
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
-from aigi_core.detectors.stored import SCORED, TRAINING_SECONDS, load_scores, parameters_of
+from aigi_core.detectors.stored import SCORED, load_scores, parameters_of
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
+from aigi_core.detectors.training import SECONDS, training_seconds
 from aigi_core.errors import NotGivenError, NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
@@ -555,15 +556,10 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     return tuple(trained)
 
 
-def training_seconds(workspace: Workspace, sets: int) -> float:
-    """Seconds of a core that training on so many sets takes, about."""
-    return sets * len(workspace.domains) * TRAINING_SECONDS / 2
-
-
 def _ask(workspace: Workspace, setting: Setting) -> None:
     """Raise CostlyError where training would take long and nobody has said yes."""
     sets, n = len(setting.sets), len(workspace.domains)
-    seconds = training_seconds(workspace, sets)
+    seconds = training_seconds(workspace, sets, setting.view, protocol(setting))
     if seconds <= ASKED:
         return
     by = (
@@ -730,7 +726,8 @@ def cost_of_sets(workspace: Workspace, k: int) -> tuple[int, float]:
     """How many training sets of up to ``k`` generators there are, and about how many seconds of a
     core their training takes."""
     sets = len(_sets_of(workspace.domains.generators, k))
-    return sets, sets * len(workspace.domains) * TRAINING_SECONDS
+    # all sets share one copy in memory, however many images there are
+    return sets, sets * len(workspace.domains) * SECONDS[False][True]
 
 
 @partial(cached, most=8)  # tens of megabytes each
