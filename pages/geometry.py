@@ -65,7 +65,7 @@ with ui.page(__file__) as page:
         [
             ui.Stat(
                 "Spearman's rho",
-                f"{link['rho']:+.2f}",
+                f"{link['rho']:+z.2f}",
                 f"{counted(link['pairs'], 'pair')} of {counted(link['generators'], 'generator')}",
                 (link["low"], link["high"]),
                 "Rank correlation of the change in geometry and in OOD balanced accuracy; "
@@ -122,9 +122,9 @@ with ui.page(__file__) as page:
             reports=("a", "b"),
             alt=(
                 f"Change of {title} after removal {against} against change of OOD balanced"
-                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+.2f}, 95%"
+                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+z.2f}, 95%"
                 " interval"
-                f" {link['low']:+.2f} to {link['high']:+.2f}."
+                f" {link['low']:+z.2f} to {link['high']:+z.2f}."
             ),
             x_title=f"{title} after, {against}",
             y_title="Change of OOD balanced accuracy, points",

@@ -104,7 +104,7 @@ def show(
                 [
                     Tile(
                         int(i["row"]),
-                        [str(i["source"]), f"score {i['score']:+.2f}", str(i["split"])],
+                        [str(i["source"]), f"score {i['score']:+z.2f}", str(i["split"])],
                         str(i["verdict"]),
                         key=str(i["path"]),
                     )

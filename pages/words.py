@@ -136,9 +136,9 @@ with ui.page(__file__) as page:
                 workspace, (setting, row), (setting_b, list(others).index(other)), texts
             )
             page.finding(
-                f"The two directions have a cosine of **{comparison.cosine:.2f}**"
+                f"The two directions have a cosine of **{comparison.cosine:z.2f}**"
                 f" ({p_text(comparison.p_value)}; 95% of pairs trained on shuffled labels:"
-                f" {comparison.null_low:.2f} to {comparison.null_high:.2f}). Texts of their"
+                f" {comparison.null_low:z.2f} to {comparison.null_high:z.2f}). Texts of their"
                 " difference:"
             )
             titles = (

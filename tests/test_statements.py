@@ -9,6 +9,7 @@ import pytest
 
 from aigi_core.statements import Finding, best_of, counted, number, p_text, span
 from tests.conftest import ROOT
+from tests.source_files import files
 
 NAN = float("nan")
 CASES = [
@@ -46,6 +47,24 @@ def test_numbers_have_no_negative_zero_and_no_nan() -> None:
     assert number(NAN) == "unknown" and number(-0.25, 2) == "-0.25"
     assert p_text(0.5) == "p = .500" and p_text(NAN) == "p unknown" and p_text(1.0) == "p = 1.000"
     assert np.isfinite(float(number(1e-9)))
+
+
+def signed_formats(source: str) -> list[str]:
+    """Formats with a sign that let a small negative number be "-0.00": ``+.2f``, not ``+z.2f``."""
+    specs = [
+        "".join(part.value for part in node.format_spec.values if isinstance(part, ast.Constant))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr)
+    ]
+    # those of str.format; behind "%" it is a format of plotly's
+    specs += re.findall(r"(?<!%)\{:(\+[^{}]*)\}", source)
+    return [spec for spec in specs if spec.startswith("+") and "z" not in spec and spec != "+d"]
+
+
+def test_no_format_writes_a_negative_zero() -> None:
+    assert signed_formats('f"{x:+.2f} {x:+z.2f} {x:.3f}" + "%{x:+.1f}{:+.0%}"') == ["+.2f", "+.0%"]
+    for file in files("aigi_core", "ui", "pages"):
+        assert not signed_formats(file.read_text("utf-8")), file
 
 
 def test_a_winner_is_called_one() -> None:

@@ -129,9 +129,9 @@ class Exposure:
 
     def _shifts(self) -> list[str]:
         return [
-            f"Real images, changed ({row['says']}), move {row['way']:.1%} [{row['way_low']:.1%},"
-            f" {row['way_high']:.1%}] of the way from the mean real to the mean fake logit"
-            f" ({row['shift']:+.2f} in logit): of {counted(row['n'], 'real test image')}"
+            f"Real images, changed ({row['says']}), move {row['way']:z.1%} [{row['way_low']:z.1%},"
+            f" {row['way_high']:z.1%}] of the way from the mean real to the mean fake logit"
+            f" ({row['shift']:+z.2f} in logit): of {counted(row['n'], 'real test image')}"
             f" {row['flagged_after']:.1%} are called fake, compared with {row['flagged']:.1%}"
             " without the change."
             for row in self.shifts.to_dict("records")

@@ -230,8 +230,8 @@ def word_differences(words: pd.DataFrame, generator: str, *, theme: Theme = LIGH
     alt = (
         f"Difference between fakes of {generator} and real images for"
         f" {counted(len(table), 'text')}, in"
-        f" standard deviations with 95% intervals: from {first['name']} ({first['value']:+.1f}) to"
-        f" {last['name']} ({last['value']:+.1f})."
+        f" standard deviations with 95% intervals: from {first['name']} ({first['value']:+z.1f}) to"
+        f" {last['name']} ({last['value']:+z.1f})."
     )
     return intervals(
         table.sort_values("value", ascending=False),
@@ -256,7 +256,7 @@ def matched_intervals(
         f" {matched_in}, against as many unmatched images, for"
         f" {counted(len(table), 'generator')}, in percentage points with 95% intervals: "
         + ", ".join(
-            f"{row.name} {row.value:+.1f}" for row in in_points(table).itertuples(index=False)
+            f"{row.name} {row.value:+z.1f}" for row in in_points(table).itertuples(index=False)
         )
         + "."
     )

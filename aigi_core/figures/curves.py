@@ -266,7 +266,7 @@ def score_histogram(
             mode="lines",
             name=label(name, 48),
             line=dict(color=theme.ink, width=1.6, dash=dashes[i % 3]),
-            hovertemplate=f"Threshold, {label(name, 60)}: {threshold:+.3f}<extra></extra>",
+            hovertemplate=f"Threshold, {label(name, 60)}: {threshold:+z.3f}<extra></extra>",
         )
     figure.update_xaxes(title_text=score_title)
     figure.update_yaxes(title_text="Images")

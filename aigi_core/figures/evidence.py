@@ -35,10 +35,10 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
             orientation="h",
             customdata=[[key] for key in keys],
             marker=dict(color=[theme.fake if v > 0 else theme.real for v in values]),
-            text=[f"{v:+.2f}" for v in values],
+            text=[f"{v:+z.2f}" for v in values],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}<br>Evidence for fake: %{x:+.3f} (logit)<extra></extra>",
+            hovertemplate="%{y}<br>Evidence for fake: %{text} (logit)<extra></extra>",
         )
     )
     figure.add_vline(x=0, line=dict(color=theme.ink, width=1))
@@ -46,10 +46,10 @@ def evidence_bars(terms: pd.DataFrame, *, strongest: int = 12, theme: Theme = LI
     figure.update_xaxes(title_text="towards real ← 0 → towards fake", range=[-reach, reach])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     strongest_terms = ", ".join(
-        f"{n} {v:+.2f}" for n, v in list(zip(names, values, strict=True))[:4]
+        f"{n} {v:+z.2f}" for n, v in list(zip(names, values, strict=True))[:4]
     )
     alt = (
         "Evidence for fake (positive) and real (negative) on one image; the parts add up to"
-        f" {logit:+.2f}. Strongest: {strongest_terms}."
+        f" {logit:+z.2f}. Strongest: {strongest_terms}."
     )
     return finish(figure, theme, alt, 90 + 26 * len(names), showlegend=False, hovermode="closest")

@@ -38,7 +38,7 @@ def listed_words(
     decided = f" ({bound:.3f})" if bound is not None and np.isfinite(bound) else ""
     beyond = int((table["p_value"] <= ALPHA).sum()) if word_lists.draws else 0
     listed = ", ".join(
-        f"{text} ({cosine:.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
+        f"{text} ({cosine:z.2f})" for text, cosine in table[["text", "cosine"]].head(5).to_numpy()
     )
     alt = (
         f"The {len(table)} {side} texts of {word_lists.name} with their cosines. The grey band"
@@ -121,7 +121,7 @@ def effect_intervals(
     where = "out of domain" if cells == "ood" else "in-domain"
     alt = (
         f"Change of {about.in_words} {where}, after minus before, with 95% intervals: all detectors"
-        f" together {100 * first['value']:+.1f} points. Grey: range of"
+        f" together {100 * first['value']:+z.1f} points. Grey: range of"
         f" {counted(int(first['controls']), 'control')}."
     )
     return intervals(

@@ -41,7 +41,7 @@ def same_answers(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     alt = (
         "Same answer for two images: share among pairs of one prompt minus share among pairs"
         f" of different prompts, for {counted(len(rows), 'generator')}: from"
-        f" {100 * rows['value'].min():+.1f} to {100 * rows['value'].max():+.1f} points."
+        f" {100 * rows['value'].min():+z.1f} to {100 * rows['value'].max():+z.1f} points."
     )
     title = "Same answer: one prompt minus different prompts"
     return intervals(rows, alt=alt, value_title=title, reference=0, points=True, theme=theme)

@@ -105,9 +105,9 @@ def patch_map(
     alt = (
         f"The image, as the encoder sees it, with a map of {rows} by {columns} patches over"
         f" it. The map shows the evidence of {what}; its sum over all patches is"
-        f" {evidence.sum():+.2f}. Strongest for fake: patch {most[0]}.{most[1]}"
-        f" ({evidence[most]:+.3f}); strongest for real: patch {least[0]}.{least[1]}"
-        f" ({evidence[least]:+.3f})."
+        f" {evidence.sum():+z.2f}. Strongest for fake: patch {most[0]}.{most[1]}"
+        f" ({evidence[most]:+z.3f}); strongest for real: patch {least[0]}.{least[1]}"
+        f" ({evidence[least]:+z.3f})."
     )
     return finish(
         figure,
@@ -137,7 +137,7 @@ def _add_patches(
         showlegend=False,
         customdata=[[f"{r}.{c}"] for r, c in zip(y, x, strict=True)],
         text=[
-            f"Patch {r}.{c}<br>Evidence for fake: {evidence[r, c]:+.3f} (logit)"
+            f"Patch {r}.{c}<br>Evidence for fake: {evidence[r, c]:+z.3f} (logit)"
             for r, c in zip(y, x, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

@@ -44,7 +44,7 @@ def image_points(
         beside = (
             [""] * len(part)
             if by in shown
-            else part[by].map((by + ": {:+.2f}").format)
+            else part[by].map((by + ": {:+z.2f}").format)
             if numeric
             else [f"{by}: {label(str(text), 40)}" for text in part[by]]
         )
@@ -82,7 +82,7 @@ def image_cells(
     def texts(name: str, part: pd.DataFrame) -> list[str]:
         numeric = pd.api.types.is_numeric_dtype(part[by])
         about = (
-            part[by].map("mean {:+.2f}".format)
+            part[by].map("mean {:+z.2f}".format)
             if numeric
             else part["share"].map("{:.0%} of them".format)
         )

@@ -26,8 +26,8 @@ def paired_intervals(table: pd.DataFrame, what: str, *, theme: Theme = LIGHT) ->
     alt = (
         f"Mean difference within {counted(first['n'], 'pair')} of fake and real image, {what},"
         " with 95%"
-        f" intervals: {part_counted(len(rows), len(table), 'line')}, from {last['value']:+.3f} to"
-        f" {first['value']:+.3f}."
+        f" intervals: {part_counted(len(rows), len(table), 'line')}, from {last['value']:+z.3f} to"
+        f" {first['value']:+z.3f}."
     )
     title = f"Fake minus real within pairs, {what}"
     return intervals(rows, alt=alt, value_title=title, reference=0, theme=theme)

@@ -55,7 +55,7 @@ def side_changes(
         f"Change of mean {METRIC.lower()} {CELL_NAMES[cells]} under each operation, paired with the"
         " clean test, in percentage points with 95% intervals; on both classes: "
         + ", ".join(
-            f"{row.name} {row.value:+.1f}"
+            f"{row.name} {row.value:+z.1f}"
             for row in in_points(both[["name", "value"]]).itertuples(index=False)
         )
         + "."
@@ -173,7 +173,7 @@ def training_gains(gains: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         f"Gain in mean {METRIC.lower()} from training on copies, for each test, in"
         " percentage points with 95% intervals: "
         + ", ".join(
-            f"{row.name} {row.series} {row.value:+.1f}"
+            f"{row.name} {row.series} {row.value:+z.1f}"
             for row in in_points(table[["name", "series", "value"]]).itertuples(index=False)
         )
     )

@@ -332,7 +332,7 @@ def colour_bar(title: str, theme: Theme, tickformat: str | None = None) -> dict[
 def points_bar(title: str, theme: Theme, low: float, high: float) -> dict[str, Any]:
     """The scale of differences of shares, in percentage points."""
     at = np.linspace(low, high, 5)
-    texts = [f"{100 * v:+.1f}" if v else "0" for v in at]
+    texts = [f"{100 * v:+z.1f}" if v else "0" for v in at]
     bar = colour_bar(f"{title}, points", theme)
     return bar | dict(tickvals=at, ticktext=texts)
 

@@ -33,7 +33,7 @@ def word_list(
     p = table["p_value"].to_numpy(float) if "p_value" in table else np.full(len(table), np.nan)
     category = table["category"] if "category" in table.columns else [""] * len(table)
     hover = [
-        f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>Cosine: {cosine:.3f}"
+        f"{text}{'<br>' + label(str(kind), 60) if kind else ''}<br>Cosine: {cosine:z.3f}"
         + (f"<br>{p_text(value)}, corrected over all texts" if np.isfinite(value) else "")
         for text, kind, cosine, value in zip(texts, category, cosines, p, strict=True)
     ]

@@ -186,7 +186,7 @@ def tree(page: Page, made: Attribution, way: str) -> None:
                 "are not shown to lie nearer",
             )
             sentences.append(
-                f"Generators of one {what} {verdict} than other pairs (by {gap:+.3f}, {p_text(p)},"
+                f"Generators of one {what} {verdict} than other pairs (by {gap:+z.3f}, {p_text(p)},"
                 f" shuffled, one-sided, {counted(len(own.names), 'generator')})."
             )
     page.finding(" ".join(sentences))

@@ -379,7 +379,7 @@ def show_quality(page: Page, result: Audit, generator: str) -> None:
         own = measured.content["validation"]
         st.markdown(
             f"On {counted(own['n'], 'validation image')} the learnt quality has a rank correlation"
-            f" of {own['correlation']:.2f} ({own['low']:.2f} to {own['high']:.2f}) with opinion."
+            f" of {own['correlation']:z.2f} ({own['low']:z.2f} to {own['high']:z.2f}) with opinion."
         )
     drawn = estimates(table, "auc", table["generator"], n=table["n_fake"] + table["n_real"])
     draw = partial(
@@ -553,7 +553,7 @@ def pair_tiles(
             who = image["generator"] if image["label"] == FAKE else f"real, {image['pool']}"
             lines = [
                 f"Pair {at}: {who}",
-                f"cosine {pair['similarity']:.3f}",
+                f"cosine {pair['similarity']:z.3f}",
                 f"{image['split']} split",
             ]
             tiles.append(Tile(int(row), lines, "wrong" if pair["across_split"] else "", key=key))

@@ -179,7 +179,7 @@ def tiles(
             i["row"],
             [
                 i["generator"],
-                f"{i['verdict']}, {i['score']:+.2f}",
+                f"{i['verdict']}, {i['score']:+z.2f}",
                 *filter(None, [evidence.get(i["row"])]),
                 f"{i['width']} × {i['height']} {i['format']}",
             ],
@@ -229,9 +229,9 @@ def show_evidence(page: Page, key: str, setting: results.Setting, row: int, imag
     base = results.average_real(page.workspace, setting, row).logit
     score = float(evidence.logit[0] + base.mean())
     st.markdown(
-        f"**Why:** its score is {score:+.2f}, that of the average real test image"
-        f" {base.mean():+.2f} (n = {len(base)}). The bars show where the difference of"
-        f" {evidence.logit[0]:+.2f} comes from; they add up to it."
+        f"**Why:** its score is {score:+z.2f}, that of the average real test image"
+        f" {base.mean():+z.2f} (n = {len(base)}). The bars show where the difference of"
+        f" {evidence.logit[0]:+z.2f} comes from; they add up to it."
     )
     page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
     strongest = terms[terms["layer"] >= 0].iloc[0]
@@ -243,7 +243,7 @@ def show_image(page: Page, image: pd.Series, setting: results.Setting, row: int)
     """One image opened: the picture, its facts, and what each head adds to its score."""
     left, right = st.columns([1, 2], gap="large")
     with left:
-        lines = [image["generator"], f"{image['verdict']}, score {image['score']:+.2f}"]
+        lines = [image["generator"], f"{image['verdict']}, score {image['score']:+z.2f}"]
         page.images(
             [Tile(int(image["row"]), lines, "right" if image["right"] else "wrong")], width=300
         )
@@ -265,7 +265,7 @@ def show_nearest(page: Page, row: int) -> None:
         [
             Tile(
                 n["row"],
-                [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]],
+                [n["generator"], f"cosine {n['cosine']:z.3f}", n["split"]],
                 key=str(page.workspace.images["path"].iloc[n["row"]]),
             )
             for n in near.to_dict("records")

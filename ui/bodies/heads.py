@@ -204,6 +204,6 @@ def _roles(page: Page, head: Head, setting: Setting, row: int) -> None:
     page.finding(
         f"1 sd is {number(spread, 2)} log-odds. On {name(train)} the whole detector scores fakes"
         f" {number(total / spread, 2, signed=True)} sd above real images"
-        + (f"; head {named} contributes {share:.0%} of this." if total > 0 else ".")
+        + (f"; head {named} contributes {share:z.0%} of this." if total > 0 else ".")
     )
     page.figure("roles", page.styled(draw), table=mine)

@@ -206,7 +206,7 @@ def stats(judged: Judged) -> list[Stat]:
     """The chosen detector's probability and logit, and how unlike anything known the image is."""
     mine, far, panel = judged.mine, judged.far, judged.panel
     limits = (
-        f"called real up to {mine['real_below']:+.2f}, generated above {mine['fake_above']:+.2f}"
+        f"called real up to {mine['real_below']:+z.2f}, generated above {mine['fake_above']:+z.2f}"
     )
     return [
         Stat(
@@ -220,7 +220,7 @@ def stats(judged: Judged) -> list[Stat]:
         ),
         Stat(
             "Logit, not calibrated",
-            f"{mine['logit']:+.2f}",
+            f"{mine['logit']:+z.2f}",
             limits,
             help="The detector's own log-odds, which is explained below.",
         ),
@@ -390,7 +390,7 @@ def _show_copy(page: Page, judged: Judged) -> None:
     origin, split = inspection.origin(judged.workspace, copy.row), str(image["split"])
     page.notice(
         f"Likely the same picture as {name(str(image['path']))} of this workspace, saved anew"
-        f" ({origin}, {split} split): {_seen(split)}. Cosine {copy.cosine:.3f}; different"
+        f" ({origin}, {split} split): {_seen(split)}. Cosine {copy.cosine:z.3f}; different"
         f" images are as similar in fewer than 1 of {round(1 / copies.ALPHA):,} cases.",
         "info" if split == "test" else "warning",
     )
@@ -427,10 +427,10 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
         [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
     )
     page.finding(
-        f"Its logit is {evidence.logit:+.2f}, that of the average real test image"
-        f" {average.logit.mean():+.2f} (n = {len(average.rows)}). Of the difference of"
-        f" **{compared.logit[0]:+.2f}**, **{compared.heads.sum():+.2f}** comes from the heads and"
-        f" **{compared.remainder[0]:+.2f}** from everything else (MLPs, biases, position)."
+        f"Its logit is {evidence.logit:+z.2f}, that of the average real test image"
+        f" {average.logit.mean():+z.2f} (n = {len(average.rows)}). Of the difference of"
+        f" **{compared.logit[0]:+z.2f}**, **{compared.heads.sum():+z.2f}** comes from the heads and"
+        f" **{compared.remainder[0]:+z.2f}** from everything else (MLPs, biases, position)."
     )
     left, right = st.columns(2, gap="large") if parts.grid else (None, st.container())
     with right:
@@ -488,7 +488,7 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
     logits = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
     before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
     page.finding(
-        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+.3f} → {logits[1]:+.3f}**,"
+        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+z.3f} → {logits[1]:+z.3f}**,"
         f" probability **{before[0]:.3f} → {then[0]:.3f}** (95% interval {then[1]:.3f} to"
         f" {then[2]:.3f})."
     )
@@ -513,7 +513,7 @@ def show_nearest(page: Page, judged: Judged) -> None:
     near = nearest(judged.workspace, subject.embedding, 13)
     shown = near[near["row"] != subject.row].head(12).to_dict("records")
     page.images(
-        [Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]]) for n in shown],
+        [Tile(n["row"], [n["generator"], f"cosine {n['cosine']:z.3f}", n["split"]]) for n in shown],
         width=110,
     )
     st.markdown(

@@ -30,10 +30,10 @@ def show_evidence(
     score = float(means["fake"] - means["real"] - detector.offset)
     st.markdown(
         f"**Why:** of the images that it was trained on ({trained_on(detector)}), the"
-        f" {counted(detector.k, 'nearest fake', 'have')} a mean cosine of {means['fake']:.3f}, the"
-        f" {counted(detector.k, 'nearest real image')} of {means['real']:.3f}."
-        f" The difference, minus an offset set on validation images ({detector.offset:+.3f}), is"
-        f" its score: {score:+.3f}, nearer to"
+        f" {counted(detector.k, 'nearest fake', 'have')} a mean cosine of {means['fake']:z.3f}, the"
+        f" {counted(detector.k, 'nearest real image')} of {means['real']:z.3f}."
+        f" The difference, minus an offset set on validation images ({detector.offset:+z.3f}), is"
+        f" its score: {score:+z.3f}, nearer to"
         f" {'fakes' if score > detector.threshold else 'real images'}."
     )
     if row is not None and (near["row"] == row).any():
@@ -49,7 +49,7 @@ def show_evidence(
             st.markdown(f"**{title}**")
             page.images(
                 [
-                    Tile(n["row"], [n["generator"], f"cosine {n['cosine']:.3f}", n["split"]])
+                    Tile(n["row"], [n["generator"], f"cosine {n['cosine']:z.3f}", n["split"]])
                     for n in near[near["bank"] == bank].to_dict("records")
                 ],
                 width=WIDTH,

@@ -148,7 +148,7 @@ def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
     paths = page.workspace.images["path"]
     page.images(
         [
-            Tile(int(i), ["", f"score {score:+.2f}"], "wrong", key=str(paths.iloc[i]))
+            Tile(int(i), ["", f"score {score:+z.2f}"], "wrong", key=str(paths.iloc[i]))
             for i, score in wrong.head(most)[["row", "score"]].itertuples(index=False)
         ],
         width=90,

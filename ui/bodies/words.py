@@ -56,7 +56,7 @@ def stats(words: Words, texts: int, ood: Estimate) -> list[Stat]:
     bound = decisive_cosine(words.nearest)
     draws = counted(words.draws, "draw")
     return [
-        Stat("Nearest text's cosine", f"{words.top_cosine:.3f}", counted(texts, "text")),
+        Stat("Nearest text's cosine", f"{words.top_cosine:z.3f}", counted(texts, "text")),
         Stat(
             "By chance",
             f"{words.chance[1]:.3f}",

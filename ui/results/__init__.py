@@ -896,7 +896,7 @@ def strongest_heads(
         own.logit > detector.threshold
     )
     return {
-        image: f"head {layer}.{head}: {value:+.2f}"
+        image: f"head {layer}.{head}: {value:+z.2f}"
         for image, (layer, head, value) in zip(images, strongest, strict=True)
     }
 

@@ -374,7 +374,9 @@ def _cell(value: object, form: str) -> str:
         return p_number(float(str(value)))
     if form == POINTS:
         return number(100 * float(str(value)), 1, signed=True)
-    return form % value if form and isinstance(value, float | int) else str(value)
+    if form and isinstance(value, float | int):
+        return re.sub(r"^-(?=[0.]+$)", "", form % value)
+    return str(value)
 
 
 _TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {

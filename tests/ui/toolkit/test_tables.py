@@ -61,7 +61,7 @@ def test_differences_stand_in_points_and_their_files_hold_shares() -> None:
     shown = tables.readable(table, tables.DIFFERENCE)
     assert shown["value, points"].tolist() == ["+2.1 [-0.3, +4.6]", "–"]
     assert shown["change, points"].tolist() == ["+10.0", "0.0"]
-    assert tables.readable(table, tables.OWN_UNITS)["change"].tolist() == ["0.100", "-0.000"]
+    assert tables.readable(table, tables.OWN_UNITS)["change"].tolist() == ["0.100", "0.000"]
     html = tables.html(table, tables.DIFFERENCE, alt="a")
     assert html.count(", points</button>") == 2 and tables.IN_POINTS in html
     assert "points" not in tables.html(table[["train", "value"]], alt="a")
