@@ -50,18 +50,30 @@ def rate_interval(
 ) -> Interval:
     """Interval of one rate among ``n`` images, which may be an effective number.
 
-    Clopper and Pearson's (1934) exact interval, at a level chosen so that it covers the promised
-    share on average and never much less (Thulin 2014): a promise of 95% takes the exact interval
-    at 93%, which covers at least that whatever the rate. (0, 1) where there is no image.
+    Both bounds are the outer ones of two: of Jeffreys' interval, which covers the promised share on
+    average, but for few images and rates near 0 or 1 sometimes far less; and of Clopper and
+    Pearson's (1934) exact one at 93% for a promise of 95%, which covers at least that whatever the
+    rate, but hardly more where images are many (Brown, Cai and DasGupta 2001; Thulin 2014).
+    (0, 1) where there is no image.
 
     >>> low, high = rate_interval(29 / 30, 30)
     >>> print(f"{low:.3f} {high:.3f}")
     0.839 0.999
     """
     rate, n = np.asarray(rate, float), np.asarray(n, float)
-    exact = _beta_bounds(rate * n, n, 1 - 1.4 * (1 - level), 0.0)
+    exact, own = _least_covering(rate, n, level), jeffreys(rate, n, level)
     empty = ~(n > 0)
-    return Interval(np.where(empty, 0.0, exact.low), np.where(empty, 1.0, exact.high))
+    return Interval(
+        np.where(empty, 0.0, np.minimum(exact.low, own.low)),
+        np.where(empty, 1.0, np.maximum(exact.high, own.high)),
+    )
+
+
+def _least_covering(
+    rate: Float[np.ndarray, " ..."], n: Float[np.ndarray, " ..."], level: float
+) -> Interval:
+    """The exact interval of one rate, at a level a little below the promised one."""
+    return _beta_bounds(rate * n, n, 1 - 1.4 * (1 - level), 0.0)
 
 
 def count_interval(
@@ -114,7 +126,7 @@ def mean_of_rates_interval(
     v_a, v_b = w_a**2 * t_a * (1 - t_a) / n_a, w_b**2 * t_b * (1 - t_b) / n_b
     variance = np.maximum(v_a + v_b + 2 * correlation * np.sqrt(v_a * v_b), 1e-12)
     middle = w_a * t_a + w_b * t_b
-    whole = rate_interval(value, middle * (1 - middle) / variance, level)
+    whole = _least_covering(value, middle * (1 - middle) / variance, level)
     return Interval(
         np.clip(np.minimum(value - mover[0], whole.low), 0, 1),
         np.clip(np.maximum(value + mover[1], whole.high), 0, 1),

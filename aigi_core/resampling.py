@@ -4,6 +4,7 @@ not at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,23 @@ def group_numbers(groups: np.ndarray, rows: Integer[np.ndarray, " n"]) -> Int[np
     names[alone] = [f"\0{row}" for row in rows[alone]]
     # by name, as draws depend on it; sorting every image's name takes several times as long
     return np.asarray(pd.factorize(names, sort=True)[0])
+
+
+def pair_weights(
+    pairs: Sequence[tuple[str, str]], draws: int, *, seed: int = 0
+) -> Int[np.ndarray, "draws pairs"]:
+    """How often each pair of generators occurs in each bootstrap draw. Generators are drawn, not
+    pairs, which share them: a pair counts as often as both its generators are drawn together.
+
+    >>> int(pair_weights([("a", "b"), ("b", "a")], 4).max())
+    1
+    """
+    names, ends = np.unique(np.asarray(pairs, str), return_inverse=True)
+    counts = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=draws
+    )
+    weights: np.ndarray = counts[:, ends.reshape(-1, 2)].prod(axis=2)
+    return weights
 
 
 def group_weights(

@@ -86,9 +86,11 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     def same_images() -> None:
         with page.section(
             "Do they err on the same images?",
-            "Shares of out-of-domain verdicts. Ratio: how often both are wrong, divided by how"
-            " often they would be if their errors were independent. The ensemble averages both"
-            " encoders' scores; its gain is over the better one on these images.",
+            "Shares of out-of-domain verdicts: one for each detector and test image that it was not"
+            " trained on. Ratio: how often both encoders are wrong, divided by how often they would"
+            " be if their errors were independent among the fakes, and among the real images, of"
+            " each detector. The ensemble averages both encoders' scores; its gain is over the"
+            " better one on these images.",
         ):
             if len(several) > 1:
                 page.table("agreement", results.agreements(several))

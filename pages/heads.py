@@ -152,7 +152,8 @@ with ui.page(__file__) as page:
         with page.section(
             "Which heads are chosen most often?",
             "For all searched pairs of generators: how often each head is among the three"
-            " best on the validation images of the pair's second generator.",
+            " best on the validation images of the pair's second generator. Intervals draw"
+            " generators, because pairs share them.",
         ):
             page.table("census", chosen_often)
 

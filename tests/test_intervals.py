@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, sem, t
+from scipy.stats import binom, binomtest, sem, t
 
 from aigi_core.intervals import (
     Groups,
@@ -82,6 +82,17 @@ def test_rate_covers_where_it_is_rare() -> None:
     for rate in (0.02, 0.867, 0.99, 0.998):
         low, high = rate_interval(rng.binomial(15, rate, 4000) / 15, np.full(4000, 15.0))
         assert ((low <= rate) & (rate <= high)).mean() > 0.925
+
+
+@pytest.mark.parametrize("n", [15, 100, 400, 3000])
+def test_rate_covers_the_promised_share_on_average(n: int) -> None:
+    hits = np.arange(n + 1)
+    low, high = rate_interval(hits / n, np.full(n + 1, float(n)))
+    held = [
+        binom.pmf(hits, n, rate)[(low <= rate) & (rate <= high)].sum()
+        for rate in np.linspace(0.05, 0.95, 181)
+    ]
+    assert np.mean(held) > 0.948 and min(held) > 0.93
 
 
 def test_paired_interval_has_width_where_nothing_differs() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aigi_core.errors import AigiError
-from aigi_core.resampling import percentile_interval
+from aigi_core.resampling import pair_weights, percentile_interval
 
 
 def pair_changes(
@@ -64,17 +64,13 @@ def rank_correlation_of_pairs(
     Raises:
         AigiError: fewer than four generators.
     """
-    names, at = np.unique(pairs[["a", "b"]].to_numpy(str), return_inverse=True)
-    ends = at.reshape(-1, 2)
-    if len(names) < 4:
+    ends = pairs[["a", "b"]].to_numpy(str)
+    if len(names := np.unique(ends)) < 4:
         raise AigiError(
             f"A rank correlation over pairs needs at least four generators, got {len(names)}."
         )
     x, y = pairs["geometry"].to_numpy(float), pairs["change"].to_numpy(float)
-    counts = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=draws
-    )
-    low, high = percentile_interval(_rho(x, y, counts[:, ends[:, 0]] * counts[:, ends[:, 1]]))
+    low, high = percentile_interval(_rho(x, y, pair_weights(ends, draws, seed=seed)))
     rho = float(_rho(x, y, np.ones((1, len(x)), int))[0])
     return {
         "rho": rho,

@@ -16,7 +16,7 @@ from aigi_core.detectors import score_detectors, train
 from aigi_core.detectors.stored import load_detectors, load_scores
 from aigi_core.encodings import speed_of
 from aigi_core.errors import AigiError
-from aigi_core.manifest import Domains
+from aigi_core.manifest import FAKE, Domains
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import percentile_interval
 from aigi_core.significance import q_values
@@ -185,8 +185,9 @@ def agreement(
     """How alike two encoders' errors are, out of domain, and whether their mean helps.
 
     Returns:
-        ``both_wrong`` and ``expected_both_wrong`` (were errors independent within each row), shares
-        of all (detector, image) pairs out of domain; ``ratio`` of the two with ``ratio_low,
+        ``both_wrong`` and ``expected_both_wrong`` (were errors independent within each detector and
+        class: most errors are missed fakes, for any two detectors), shares of all (detector, image)
+        pairs out of domain; ``ratio`` of the two with ``ratio_low,
         ratio_high`` (95%, bootstrap of groups of images) and ``n`` images; ``ensemble`` (OOD of
         the mean of both scaled scores) and ``gain, gain_low, gain_high, p_value`` over the one of
         the two that does better on these images, which makes the gain too small, if anything.
@@ -201,12 +202,15 @@ def agreement(
     groups, cells = domains.group_numbers(rows), used[:, rows]
     first, second = (part[:, rows] & cells for part in wrong)
 
-    one, other, both = (part.astype(float) for part in (first, second, first & second))
-    of = cells.astype(float)
+    fake = domains.labels[rows] == FAKE
+    of, one, other, both = (  # a row for each detector and class
+        np.concatenate([part & fake, part & ~fake]).astype(float)
+        for part in (cells, first, second, first & second)
+    )
 
     def ratio(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = np.maximum(of @ weights, 1e-12)
-        alone = ((one @ weights) / n) * ((other @ weights) / n) * n
+        alone = (one @ weights) * (other @ weights) / n
         return (both @ weights).sum(axis=0) / n.sum(axis=0), alone.sum(axis=0) / n.sum(axis=0)
 
     (share,), (alone,) = ratio(np.ones((cells.shape[1], 1)))

@@ -1,6 +1,7 @@
 """Encoders side by side: paired on the same images, and their errors compared."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_comparison_is_paired(home: Path) -> None:
     assert same["ratio"] > 1.5 > other["ratio"] > 0.5
     assert other["ratio_low"] < other["ratio"] < other["ratio_high"]
     assert abs(same["gain"]) < 0.02
+
+
+def test_detectors_that_miss_most_fakes_do_not_err_together_for_that(home: Path) -> None:
+    workspace = Workspace.open(home)
+    domains, rng = workspace.domains, np.random.default_rng(0)
+    lean = np.where(domains.labels == 1, -0.8, -1.5)  # both call nearly every image real
+    scores = rng.standard_normal((2, len(domains.generators), len(lean))) + lean
+    blind = [replace(measure("w", workspace), scores=own) for own in scores]
+    found = agreement(*blind, domains)
+    assert found["ratio_low"] < 1 < found["ratio_high"] < 1.2
 
 
 def test_the_concept_against_other_texts(home: Path, tmp_path: Path) -> None:
