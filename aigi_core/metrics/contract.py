@@ -141,7 +141,7 @@ class Column:
         return part
 
 
-RATE_RULE = "Clopper and Pearson's exact interval, at a level that covers 95% on average"
+RATE_RULE = "Jeffreys' interval, no narrower than Clopper and Pearson's exact one at 93%"
 """What :func:`~aigi_core.intervals.rate_interval` is."""
 
 
