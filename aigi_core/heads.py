@@ -36,6 +36,9 @@ Rows: TypeAlias = "Int[np.ndarray, ' n'] | slice | None"
 """Rows of the workspace's arrays; None stands for all of them."""
 BLOCK = 16_384
 """Images read at once: what one pass keeps in memory does not depend on the number of images."""
+LENGTHS = 256
+"""Images whose lengths are computed at once: they stay in the processor's cache, which takes a
+third of the time."""
 BLOCK_VALUES = 1 << 23
 """Context values held in float32 at once while all heads are summed: 32 MiB, whatever the number of
 images.
@@ -272,7 +275,7 @@ def _all_lengths(workspace: Workspace) -> Float[np.ndarray, " N"]:
 def _lengths(embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None) -> Float[np.ndarray, " n"]:
     n = len(embeddings) if rows is None else len(rows)
     lengths = np.empty(n)
-    for block in blocks(n):
+    for block in blocks(n, LENGTHS):
         part = np.asarray(embeddings[block if rows is None else rows[block]], np.float64)
         lengths[block] = np.sqrt(np.einsum("ij,ij->i", part, part))  # norm makes a copy of squares
     return lengths

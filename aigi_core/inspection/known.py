@@ -54,9 +54,9 @@ def calls_on_test(workspace: Workspace, panel: Panel, rate: float) -> pd.DataFra
     judged = []
     for judge, name in enumerate(panel.names):
         calls = panel.calls(judge, logits[judge], rate)
-        made = np.isin(calls, ("fake", "real"))
-        right = int((np.where(labels == FAKE, "fake", "real") == calls).sum())
-        n, called = len(rows), int(made.sum())
+        fake, real = calls == "fake", calls == "real"
+        right = int((fake & (labels == FAKE)).sum() + (real & (labels == REAL)).sum())
+        n, called = len(rows), int(fake.sum() + real.sum())
         undecided, shares = count_interval(n - called, n), count_interval(right, called)
         judged.append(
             {

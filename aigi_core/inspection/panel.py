@@ -70,6 +70,7 @@ class Panel(ShortRepr):
         labels: [n].
         draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of
             images; the ensemble's members stay as they are).
+        scores: what the detectors say of all images of the workspace, where that was at hand.
     """
 
     names: tuple[str, ...]
@@ -83,13 +84,14 @@ class Panel(ShortRepr):
     rule: str
     workspace: Workspace = field(repr=False)
     join: Join = field(repr=False)
+    scores: Float[np.ndarray, "K N"] | None = field(default=None, repr=False)
 
     def joined_by(self, rule: str) -> Panel:
         """The same detectors joined by another rule: calibration, band and intervals of all
         together are set anew."""
         if rule == self.rule:
             return self
-        return build_panel(self.workspace, self.detectors, rule=rule)
+        return build_panel(self.workspace, self.detectors, rule=rule, scores=self.scores)
 
     def index(self, name: str) -> int:
         """Number of a judge; AigiError, which lists them, for an unknown one."""
@@ -119,7 +121,15 @@ class Panel(ShortRepr):
         self, images: Encoded, rows: Int[np.ndarray, " n"] | None = None
     ) -> Float[np.ndarray, "J n"]:
         """Each judge's logit of each image."""
-        scores = score_detectors(self.detectors, images, rows)
+        return self._joined(score_detectors(self.detectors, images, rows), images, rows)
+
+    def _joined(
+        self,
+        scores: Float[np.ndarray, "K n"],
+        images: Encoded,
+        rows: Int[np.ndarray, " n"] | None,
+    ) -> Float[np.ndarray, "J n"]:
+        """Logits of all together above those of each detector."""
         if len(self.detectors) == 1:
             return scores
         near = np.zeros(scores.shape)
@@ -131,7 +141,8 @@ class Panel(ShortRepr):
     def on_test(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "J n"]]:
         """Rows of the workspace's test images, and each judge's logit of them."""
         rows = np.flatnonzero(self.workspace.domains.split == "test")
-        return rows, self.logits(self.workspace, rows)
+        scores = _of_rows(self.workspace, self.detectors, rows, self.scores)
+        return rows, self._joined(scores, self.workspace, rows)
 
     def probability(
         self, judge: int, logit: float, prior: float = 0.5
@@ -150,7 +161,15 @@ class Panel(ShortRepr):
         """Logits between which a judge abstains at a rate of false alarms (and of misses); at the
         nearest rate, which its ``note`` says, where there are too few validation images.
         """
-        return calibration.nearest_abstention_band(self.held_out[judge], self.labels, rate)
+        if (judge, rate) not in self._bands:  # sorts all validation images
+            self._bands[judge, rate] = calibration.nearest_abstention_band(
+                self.held_out[judge], self.labels, rate
+            )
+        return self._bands[judge, rate]
+
+    @cached_property
+    def _bands(self) -> dict[tuple[int, float], AbstentionBand]:
+        return {}
 
     def calls(self, judge: int, logits: Float[np.ndarray, " n"], rate: float) -> np.ndarray:
         """ "fake", "real" or "uncertain" for each image; "no verdict" where the judge's score says
@@ -199,11 +218,16 @@ def build_panel(
     detectors: Sequence[Detector] | None = None,
     *,
     rule: str = DEFAULT_RULE,
+    scores: Float[np.ndarray, "K N"] | None = None,
 ) -> Panel:
     """Calibrate detectors on a workspace's validation images; by default one detector a generator.
 
     :func:`~aigi_core.inspection.unseen.choose_rule` gives it the rule that does best on generators
     left out.
+
+    Args:
+        scores: of all images of the workspace by these detectors, which have not seen validation
+            images, where they are at hand.
 
     Raises:
         AigiError: no detectors, one of another encoder, or validation images that lack a class.
@@ -223,16 +247,15 @@ def build_panel(
             "Probabilities need real and fake images in the validation split, but one class"
             " is missing: build the workspace with images of both."
         )
-    scores = score_detectors(chosen, workspace, rows)
-    ensemble = calibration.fit_ensemble(scores, labels)
-    members = members_of(workspace, chosen, ensemble.member_logits(scores), rows, rule)
+    held_out = _of_rows(workspace, chosen, rows, scores)
+    ensemble = calibration.fit_ensemble(held_out, labels)
+    members = members_of(workspace, chosen, ensemble.member_logits(held_out), rows, rule)
     join = RULES[rule](members)
     together = join(members.logits, members.nearness)
     if rule != DEFAULT_RULE:
         ensemble = replace(ensemble, whole=calibration.fit_calibration(together, labels))
     readings = [read(workspace, one) if _has_weights(one) else None for one in chosen]
     calibrations = list(ensemble.members)
-    held_out = scores
     names = [one.name for one in chosen]
     if len(chosen) > 1:
         linear = all(readings) and rule == DEFAULT_RULE
@@ -240,7 +263,7 @@ def build_panel(
             [_mean([r for r in readings if r], ensemble) if linear else None, *readings],
             [ensemble.whole, *calibrations],
         )
-        held_out = np.vstack([together, scores])
+        held_out = np.vstack([together, held_out])
         names = [TOGETHER, *names]
     groups = domains.group_numbers(rows)
     draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
@@ -256,7 +279,17 @@ def build_panel(
         rule,
         workspace,
         join,
+        scores,
     )
+
+
+def _of_rows(
+    workspace: Workspace,
+    detectors: Sequence[Detector],
+    rows: Int[np.ndarray, " n"],
+    scores: Float[np.ndarray, "K N"] | None,
+) -> Float[np.ndarray, "K n"]:
+    return score_detectors(detectors, workspace, rows) if scores is None else scores[:, rows]
 
 
 def _has_weights(detector: Detector) -> bool:

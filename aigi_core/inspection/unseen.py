@@ -33,6 +33,7 @@ from aigi_core.significance import q_values, sign_flip
 from aigi_core.statements import ALPHA, DEFAULT_RATE
 from aigi_core.workspace import Workspace
 
+RATES = ("detected", "missed", "false_alarms")
 JUDGED = 1000
 """Images of each generator and each pool's real ones in a split that take part, if they are more
 than three times as many: an accuracy is then known to a standard error of 1.6 points."""
@@ -122,26 +123,137 @@ class HeldOut:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What a panel without one generator, joined by one rule, makes of its test images (``judged``,
+    and as probabilities ``p``), beside the validation images that set its limits (``fitted``)."""
+
+    row: dict[str, Any]
+    fitted: Float[np.ndarray, " m"]
+    known: Int[np.ndarray, " m"]
+    judged: Float[np.ndarray, " n"]
+    tested: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    p: Float[np.ndarray, " n"]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return str(self.row["generator"]), str(self.row["rule"])
+
+    @property
+    def fakes(self) -> tuple[str, Int[np.ndarray, " m"]]:
+        return str(self.row["generator"]), self.tested[self.labels == FAKE]
+
+    def verdict(self, rate: float) -> np.ndarray:
+        """ "fake", "real" or "uncertain" for each test image."""
+        band = calibration.nearest_abstention_band(self.fitted, self.known, rate)
+        return band.verdict(self.judged)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Each generator left out in turn: all of :class:`Trust` that does not depend on a rate.
+
+    Attributes:
+        outcomes: by generator and rule.
+        rules: of :class:`Trust`, without the columns at a rate.
+        kept: of each generator the outcome under the rule that the others choose, and ``novel``.
+        reliability, error: of :class:`Trust`.
+    """
+
+    outcomes: dict[tuple[str, str], _Outcome]
+    rules: pd.DataFrame
+    kept: tuple[tuple[_Outcome, dict[str, float]], ...]
+    reliability: pd.DataFrame
+    error: CalibrationError
+
+    @classmethod
+    def of(
+        cls,
+        workspace: Workspace,
+        detectors: Sequence[Detector],
+        held_out: HeldOut | None = None,
+    ) -> LeftOut:
+        """By a panel's detectors, which is all that it takes of it.
+
+        Args:
+            held_out: what they say of held-out images, where it is at hand.
+        """
+        looked = held_out or HeldOut.of(workspace, detectors)
+        groups, novel = workspace.domains.groups, _novelty(workspace, looked.nearest)
+        outcomes = _outcomes(workspace, detectors, looked)
+        if not outcomes:
+            raise AigiError(
+                "Trust on unknown generators needs at least two generators with validation and test"
+                " images: add a second one."
+            )
+        rules = pd.DataFrame([one.row for one in outcomes.values()])
+        table = _compared(rules)
+        kept = []
+        for name in dict.fromkeys(rules["generator"]):
+            others = rules[rules["generator"] != name]
+            rule = DEFAULT_RULE if others.empty else _choice(_compared(others))
+            kept.append(outcomes[name, rule])
+        p, y, g = (
+            np.concatenate(parts)
+            for parts in zip(
+                *((one.p, one.labels, groups[one.tested]) for one in kept), strict=True
+            )
+        )
+        return cls(
+            outcomes,
+            table,
+            tuple((one, _share("novel", novel(*one.fakes))) for one in kept),
+            calibration.reliability(p, y),
+            calibration.calibration_error(p, y, groups=g, draws=300),
+        )
+
+    def trust(self, workspace: Workspace, rate: float = DEFAULT_RATE) -> Trust:
+        """With limits set for a rate of false alarms (and of misses)."""
+        verdicts = {key: one.verdict(rate) for key, one in self.outcomes.items()}
+        rates = {key: _rates(verdicts[key], one.labels) for key, one in self.outcomes.items()}
+        means = pd.DataFrame([{"rule": key[1]} | own for key, own in rates.items()])
+        means = means.groupby("rule", sort=False)[list(RATES)].mean().reset_index()
+        table = self.rules.copy()
+        for at, name in enumerate(RATES, table.columns.get_loc("auc") + 1):
+            table.insert(at, name, means[name])
+        rows, alarms = [], []
+        for one, novel in self.kept:
+            reals, verdict = one.labels == REAL, verdicts[one.key]
+            rows.append(one.row | rates[one.key] | novel)
+            alarms.append((one.tested[reals], verdict[reals] == "fake"))
+        return Trust(
+            pd.DataFrame(rows),
+            _pools(workspace, alarms),
+            table,
+            _choice(table),
+            self.reliability,
+            self.error,
+            rate,
+        )
+
+
 def trust_of_detectors(
     workspace: Workspace,
     detectors: Sequence[Detector],
     rate: float = DEFAULT_RATE,
     held_out: HeldOut | None = None,
 ) -> Trust:
-    """As :func:`trust_on_unseen`, by the panel's detectors, which is all that it takes of it.
-
-    Args:
-        held_out: what they say of held-out images, where it is at hand.
+    """As :func:`trust_on_unseen`, by the panel's detectors; of several rates, :class:`LeftOut`
+    shares what they have in common.
     """
-    domains = workspace.domains
-    looked = held_out or HeldOut.of(workspace, detectors)
-    held = looked.rows
+    return LeftOut.of(workspace, detectors, held_out).trust(workspace, rate)
+
+
+def _outcomes(
+    workspace: Workspace, detectors: Sequence[Detector], looked: HeldOut
+) -> dict[tuple[str, str], _Outcome]:
+    domains, held = workspace.domains, looked.rows
     val = held[domains.split[held] == "val"]
     scores, near = np.full((2, len(detectors), len(domains)), np.nan)
     scores[:, held], near[:, held] = looked.scores, looked.nearness
     own = np.stack([np.isin(domains.generator, one.training_set) for one in detectors])
     own &= domains.labels == FAKE
-    novel = _novelty(workspace, looked.nearest)
     outcomes: dict[tuple[str, str], _Outcome] = {}
     groups = domains.groups
     names = domains.generators
@@ -168,37 +280,12 @@ def trust_of_detectors(
             join = fit_rule(seen)
             fitted = join(logits["fit"], near[known_by])
             judged = join(logits["test"], near[np.ix_(members, tested)])
-            band = calibration.nearest_abstention_band(fitted, known, rate)
-            verdict = band.verdict(judged)
-            row = _row(name, judged, labels, groups[tested], verdict)
+            row = {"rule": rule} | _row(name, judged, labels, groups[tested])
             [(a, b)] = platt_fits(fitted, known, np.ones((1, len(fit))))
             outcomes[name, rule] = _Outcome(
-                {"rule": rule} | row, tested, labels, expit(a * judged + b), verdict
+                row, fitted, known, judged, tested, labels, expit(a * judged + b)
             )
-    if not outcomes:
-        raise AigiError(
-            "Trust on unknown generators needs at least two generators with validation and test"
-            " images: add a second one."
-        )
-    rules = pd.DataFrame([one.row for one in outcomes.values()])
-    table = _compared(rules)
-    kept = []
-    for name in dict.fromkeys(rules["generator"]):
-        others = rules[rules["generator"] != name]
-        kept.append(outcomes[name, DEFAULT_RULE if others.empty else _choice(_compared(others))])
-    p, y, g = (
-        np.concatenate(parts)
-        for parts in zip(*((one.p, one.labels, groups[one.tested]) for one in kept), strict=True)
-    )
-    return Trust(
-        pd.DataFrame([one.row | _share("novel", novel(*one.fakes)) for one in kept]),
-        _pools(workspace, [one.alarms for one in kept]),
-        table,
-        _choice(table),
-        calibration.reliability(p, y),
-        calibration.calibration_error(p, y, groups=g, draws=300),
-        rate,
-    )
+    return outcomes
 
 
 def _judged(domains: Domains) -> Int[np.ndarray, " n"]:
@@ -232,35 +319,14 @@ def choose_rule(
         return DEFAULT_RULE
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a panel without one generator, joined by one rule, makes of its test images."""
-
-    row: dict[str, Any]
-    tested: Int[np.ndarray, " n"]
-    labels: Int[np.ndarray, " n"]
-    p: Float[np.ndarray, " n"]
-    verdict: np.ndarray
-
-    @property
-    def fakes(self) -> tuple[str, Int[np.ndarray, " m"]]:
-        return str(self.row["generator"]), self.tested[self.labels == FAKE]
-
-    @property
-    def alarms(self) -> tuple[np.ndarray, np.ndarray]:
-        reals = self.labels == REAL
-        return self.tested[reals], self.verdict[reals] == "fake"
-
-
 def _choice(rules: pd.DataFrame) -> str:
     better = rules[(rules["q_value"] < ALPHA) & (rules["change"] > 0)].sort_values("auc")
     return DEFAULT_RULE if better.empty else str(better["rule"].iloc[-1])
 
 
 def _compared(rules: pd.DataFrame) -> pd.DataFrame:
-    """Means over the generators left out, and each rule's AUC less that of the mean rule."""
-    figures = ["auc", "detected", "missed", "false_alarms"]
-    table = rules.groupby("rule", sort=False)[figures].mean().reset_index()
+    """Mean AUC over the generators left out, and each rule's less that of the mean rule."""
+    table = rules.groupby("rule", sort=False)[["auc"]].mean().reset_index()
     auc = np.stack([rules.loc[rules["rule"] == name, "auc"] for name in table["rule"]])
     change = auc - auc[table["rule"].tolist().index(DEFAULT_RULE)]
     table["change"] = change.mean(axis=1)
@@ -276,7 +342,6 @@ def _row(
     scores: Float[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"],
     groups: Int[np.ndarray, " n"],
-    verdict: np.ndarray,
 ) -> dict[str, Any]:
     fake = labels == FAKE
     auc, low, high = auc_of_images(scores, labels, groups)
@@ -287,6 +352,12 @@ def _row(
         "auc": auc,
         "auc_low": low,
         "auc_high": high,
+    }
+
+
+def _rates(verdict: np.ndarray, labels: Int[np.ndarray, " n"]) -> dict[str, float]:
+    fake = labels == FAKE
+    return {
         **_share("detected", verdict[fake] == "fake"),
         **_share("missed", verdict[fake] == "real"),
         **_share("false_alarms", verdict[~fake] == "fake"),

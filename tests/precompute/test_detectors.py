@@ -11,6 +11,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.stored import KIND, SCORES, load_detectors, load_scores
 from aigi_core.geometry import projection
+from aigi_core.inspection import panel
 from aigi_core.inspection.stored import KIND as HELD_OUT
 from aigi_core.inspection.stored import load_held_out
 from aigi_core.inspection.unseen import HeldOut, trust_of_detectors
@@ -94,7 +95,18 @@ def test_scores_of_many_images_are_kept(
     trust = trust_of_detectors(workspace, kept[1], 0.2, looked)
     monkeypatch.setattr(inspection, "apart", lambda f, *args: asked.append(f.__name__) or f(*args))
     of_pages = inspection.unseen(workspace, 0.2)
-    assert asked == ["trust_of_detectors"] and of_pages.generators.equals(trust.generators)
+    assert of_pages.generators.equals(trust.generators)
+    inspection.unseen(workspace, 0.1)
+    assert asked == ["of"], "another rate leaves no generator out once more"
+    monkeypatch.setattr(panel, "score_detectors", lambda *_: pytest.fail("scored once more"))
+    own, scored = inspection.panel(workspace), inspection.panel(workspace).on_test[1]
+    monkeypatch.undo()
+    plain = panel.build_panel(workspace, kept[1], rule=own.rule)
+    np.testing.assert_allclose(own.held_out, plain.held_out, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(scored, plain.on_test[1], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(own.draws, plain.draws, rtol=1e-9, atol=1e-9)
+    for module, name in ((detectors_job, "SCORED"), (results, "LARGE")):
+        monkeypatch.setattr(module, name, 10)
     assert inspection.distances(workspace).tolist() == looked.nearest.distances.tolist()
     computed = projection.image_map(workspace, detectors_job.COMPONENTS)
     monkeypatch.setattr(projection, "image_map", lambda *_: pytest.fail("computed once more"))

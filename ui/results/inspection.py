@@ -40,7 +40,7 @@ from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
 from aigi_core.inspection.stored import load_held_out
 from aigi_core.inspection.survival import Copies, perturbed_copies
-from aigi_core.inspection.unseen import HeldOut, Trust, choose_rule, trust_of_detectors
+from aigi_core.inspection.unseen import HeldOut, LeftOut, Trust, choose_rule
 from aigi_core.manifest import FAKE, REAL, TOGETHER
 from aigi_core.remote import as_path
 from aigi_core.significance import holm
@@ -131,7 +131,9 @@ def _panel_by_mean(workspace: Workspace) -> Panel:
             " again."
         )
     each = results.Setting(tuple((name,) for name in generators))
-    return build_panel(workspace, results.twins(workspace, each))
+    # of many images their scores are kept by a job, and asked for by other pages, too
+    scores = results.held_out(workspace, each) if results.large(workspace) else None
+    return build_panel(workspace, results.twins(workspace, each), scores=scores)
 
 
 @cached
@@ -203,8 +205,14 @@ def reliability(workspace: Workspace, judge: str) -> Any:
 @cached
 def unseen(workspace: Workspace, rate: float) -> Trust:
     """What the panel is worth on generators it does not know, each left out in turn."""
+    return _left_out(workspace).trust(workspace, rate)
+
+
+@cached
+def _left_out(workspace: Workspace) -> LeftOut:
+    """What :func:`unseen` is at every rate."""
     detectors = _panel_by_mean(workspace).detectors
-    return apart(trust_of_detectors, workspace, detectors, rate, _held_out(workspace))
+    return apart(LeftOut.of, workspace, detectors, _held_out(workspace))
 
 
 def head_words(
