@@ -13,6 +13,7 @@ from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import board_by_encoder as boards_by_encoder
+from aigi_core.transfer.imported import NOT_TOLD
 from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
 from ui import results
@@ -131,8 +132,11 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
                     f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
                     f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
                 )
+            where = "Out of domain"
+            if boards.unknown(table)[table["title"] == title].any():
+                where = f"{NOT_TOLD}. Of all cells"
             page.finding(
-                f"{about} Out of domain its lowest balanced accuracy is on"
+                f"{about} {where} its lowest balanced accuracy is on"
                 f" {ui.name(chosen['worst_on'])}: {chosen['worst']:.3f} (95% interval"
                 f" {chosen['worst_low']:.3f} to {chosen['worst_high']:.3f}, corrected for the"
                 f" choice of the lowest). {boards.blocks_in_words(chosen)}"

@@ -46,9 +46,9 @@ def add_naming(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trained-on",
         type=_names,
-        default=[],
         metavar="G1,G2",
-        help="generators it has seen; none by default",
+        help="generators of the workspace that it has seen, or 'none'; without it they are not"
+        " known, and no cell is called out of domain",
     )
     reading = parser.add_mutually_exclusive_group()
     for option, meaning in (("reversed", "real"), ("as-is", "fake, whatever the labels say")):
@@ -63,7 +63,8 @@ def add_naming(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return [] if names == ["none"] else names
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,12 @@ from aigi_core.significance import q_values
 from aigi_core.statements import Finding, agreeing, counted
 from aigi_core.transfer.bootstrap import Resample
 from aigi_core.transfer.difference import MatrixDifference, difference
-from aigi_core.transfer.imported import imported_matrix, imported_names, stored_import
+from aigi_core.transfer.imported import (
+    imported_matrix,
+    imported_names,
+    stored_import,
+    training_told,
+)
 from aigi_core.transfer.matrix import (
     TransferMatrix,
     make_training_sets,
@@ -39,6 +44,8 @@ BOARD = ResultKind("board", "board of methods", job="methods", format=2)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
+UNKNOWN = " (training set unknown: all cells)"
+"""After the title of imported scores of which nobody said what the detector has seen."""
 ONE_GENERATOR = "Comparing methods needs at least two generators: add images of another."
 MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
@@ -273,7 +280,8 @@ def board(workspace: Workspace) -> pd.DataFrame:
 
     Imported scores are of one detector a generator, as those of methods are, or of one detector: in
     domain are the generators it was trained on, and it is compared with logistic regression on the
-    same generator where that is one, else on one other, on the cells out of domain for both.
+    same generator where that is one, else on one other, on the cells out of domain for both. Where
+    nobody said what it was trained on, its means are over all cells and nothing is compared.
 
     Raises:
         WorkspaceError: no method was measured, logistic regression among them; names the command.
@@ -313,7 +321,9 @@ class Compared:
     Attributes:
         a, b: their matrices, row by row.
         rows: what each row is called: the generator that detectors of a method are trained on.
-        outside: [K, T] cells of generators that neither of the two was trained on.
+        outside: [K, T] cells of generators that neither of the two was trained on, as far as that
+            is known.
+        told: whether it is known of both.
         change: ``a - b``, cell by cell.
     """
 
@@ -322,6 +332,7 @@ class Compared:
     rows: tuple[str, ...]
     outside: Bool[np.ndarray, "K T"]
     change: MatrixDifference
+    told: bool
 
 
 def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
@@ -351,7 +362,13 @@ def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
             "Each generator of this workspace was in the training set of one of the two"
             " detectors, so none is left to compare them on: choose another detector."
         )
-    return Compared(first, second, names, outside, difference(first, second, DEFAULT_METRIC))
+    told = all(
+        training_told(workspace, name.removeprefix(IMPORTED))
+        for workspace, name in (a, b)
+        if name.startswith(IMPORTED)
+    )
+    change = difference(first, second, DEFAULT_METRIC)
+    return Compared(first, second, names, outside, change, told)
 
 
 def _matrix_of(workspace: Workspace, name: str) -> tuple[TransferMatrix, list[str] | None]:
@@ -368,6 +385,8 @@ def _imported_row(
     if seen is None and matrix.in_domain.all():
         raise AigiError(ONE_GENERATOR)
     seconds = stored_import(workspace, title).about.get("seconds", {})
+    if not training_told(workspace, title):  # no difference out of domain can be claimed of it
+        title, reference = f"{title}{UNKNOWN}", None
     return _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
 
 
@@ -461,9 +480,15 @@ def on_the_same_cells(table: pd.DataFrame) -> pd.DataFrame:
     return table[_same_cells(table)].reset_index(drop=True)
 
 
+def unknown(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a board are of detectors whose training generators are not known: their means
+    are over all cells, and none is out of domain for certain."""
+    return table["method"].str.startswith(IMPORTED) & table["title"].str.endswith(UNKNOWN)
+
+
 def _same_cells(table: pd.DataFrame) -> np.ndarray:
     [cells] = table.loc[table["method"] == REFERENCE, "cells"]
-    same: np.ndarray = (table["cells"] == cells).to_numpy()
+    same: np.ndarray = ((table["cells"] == cells) & ~unknown(table)).to_numpy()
     return same
 
 
@@ -494,7 +519,12 @@ def save_board(workspace: Workspace) -> pd.DataFrame:
 def _rests_on(workspace: Workspace) -> dict[str, str]:
     """Row of the board -> digest of what is stored of it."""
     parts = {name: stored_scores(workspace, name) for name in measured_methods(workspace)}
-    parts |= {IMPORTED + name: stored_import(workspace, name) for name in imported_names(workspace)}
+    parts |= {
+        IMPORTED + name + ("" if training_told(workspace, name) else UNKNOWN): stored_import(
+            workspace, name
+        )
+        for name in imported_names(workspace)
+    }
     return {
         name: digest_of({"files": one.files, "content": one.content, "about": one.about})
         for name, one in parts.items()

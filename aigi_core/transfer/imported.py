@@ -19,6 +19,11 @@ from aigi_core.workspace import Workspace
 
 KIND = ResultKind("imported", "imported scores", job="import-scores", format=1)
 KEYS = ("content_hash", "path")
+NOT_TOLD = (
+    "Training set: unknown. Its training generators are not known, so all cells are shown together,"
+    " not as out of domain"
+)
+HOW_TO_TELL = "import it again with --trained-on G1,G2 (or --trained-on none) to say them"
 
 
 def matched_scores(
@@ -82,7 +87,7 @@ def import_scores(
     scores: np.ndarray,
     *,
     threshold: float,
-    trained_on: Sequence[str] = (),
+    trained_on: Sequence[str] | None = None,
     reading: Literal["check", "as is", "reversed"] = "check",
     seconds: Mapping[str, float] | None = None,
     mistakes: Sequence[str] = (),
@@ -93,6 +98,7 @@ def import_scores(
         scores: [N], or [K, N] of one detector a generator, in the order of the generators.
         threshold: above it, an image is taken for fake; for reversed scores, below it.
         trained_on: generators of the workspace that the detector saw; the others are out of domain.
+            None where that is not known: then no cell is. One detector a generator says it itself.
         seconds: that training and scoring took (``train``, ``score``), where known.
         reading: ``check`` stops where most generators have an AUC below one half.
         mistakes: those that are known already; with any, nothing is stored.
@@ -109,7 +115,7 @@ def import_scores(
             f"Expected one row of scores for each of"
             f" {counted(len(domains.generators), 'generator')}, got {len(rows)}."
         )
-    mistakes = [*mistakes, *_told_wrongly(domains.generators, name, threshold, trained_on)]
+    mistakes = [*mistakes, *_told_wrongly(domains.generators, name, threshold, trained_on or ())]
     sign = -1.0 if reading == "reversed" else 1.0
     test = domains.split == "test"
     filled = np.where(test, sign * rows, 0.0)
@@ -131,7 +137,8 @@ def import_scores(
         {"scores.npz": {"test": filled[:, test] if each else filled[0, test]}},
         content={
             "threshold": sign * threshold,
-            "trained_on": sorted(set(trained_on)),
+            "trained_on": sorted(set(trained_on or ())),
+            "told": each or trained_on is not None,
             "reversed": reading == "reversed",
         },
         about={"seconds": dict(seconds or {})},
@@ -140,6 +147,7 @@ def import_scores(
     return (
         f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores are read as"
         f" {high}; AUC below one half on {part_counted(below, len(aucs), 'generator')}."
+        + ("" if each or trained_on is not None else f" {NOT_TOLD}; {HOW_TO_TELL}.")
     )
 
 
@@ -204,7 +212,7 @@ def carry_imports(before: Workspace, after: Workspace) -> list[str]:
             KIND,
             one.parameters,
             {"scores.npz": {"test": scores[..., row_of[test[1]].to_numpy()]}},
-            content={**one.content, "trained_on": seen},
+            content={**one.content, "trained_on": seen, "told": _told(one)},
             about=one.about,
         )
         carried.append(str(one.parameters["name"]))
@@ -214,6 +222,18 @@ def carry_imports(before: Workspace, after: Workspace) -> list[str]:
 def imported_names(workspace: Workspace) -> list[str]:
     """Names of the detectors whose scores are stored, sorted."""
     return sorted(str(one.parameters["name"]) for one in results.current(workspace, KIND))
+
+
+def training_told(workspace: Workspace, name: str) -> bool:
+    """Whether it is known which generators the detector of stored scores has seen."""
+    return _told(stored_import(workspace, name))
+
+
+def _told(stored: StoredResult) -> bool:
+    """Results of the time before this was recorded have an empty list where nothing was said."""
+    if "told" in stored.content:
+        return bool(stored.content["told"])
+    return bool(stored.content["trained_on"]) or stored.arrays("scores.npz")["test"].ndim == 2
 
 
 def stored_import(workspace: Workspace, name: str) -> StoredResult:

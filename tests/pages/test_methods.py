@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods.zero_shot import ZeroShotMean
 from aigi_core.transfer import finetuned, transfer_matrix
-from aigi_core.transfer.board import board, board_of_imports, measure_method
+from aigi_core.transfer.board import UNKNOWN, board, board_of_imports, measure_method
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, tables, text_of
@@ -50,6 +50,22 @@ def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspa
     app = open_app(synthetic.path, "methods")
     assert noted(app, "precompute methods")
     assert app.query_params["workspace"] == synthetic.digest
+
+
+def test_imported_scores_of_an_unknown_training_set(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace.open(Path(shutil.copytree(synthetic_path, tmp_path / "w")))
+    noise = np.random.default_rng(0).normal(size=len(workspace.domains))
+    import_scores(workspace, "lab", 2 * workspace.domains.labels - 1 + noise, threshold=0.0)
+    app = open_app(workspace.path, "methods")
+    assert not app.exception and not app.error and not app.warning
+    said = text_of(app)
+    assert "accuracy over all cells of" in said and "not as out of domain" in said
+    measure_method(workspace, "logistic")
+    app = open_app(workspace.path, "methods", which=f"lab{UNKNOWN}")
+    assert not app.exception and not app.error and not app.warning
+    assert "Of all cells its lowest" in text_of(app)
 
 
 def test_imported_scores_are_shown_without_a_board(

@@ -1,5 +1,6 @@
 """Imported scores: matched, checked, and a row of the board."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.transfer import board as boards
-from aigi_core.transfer.imported import stored_import
+from aigi_core.transfer.imported import stored_import, training_told
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -109,6 +110,37 @@ def test_reversed_scores_stop_and_ask(
     rows = boards.board(workspace).set_index("method")
     right, turned = (rows.loc[f"imported: {name}"] for name in ("right", "wrong"))
     assert turned["ood"] == pytest.approx(right["ood"]) and np.isnan(right["in_domain"])
+
+
+def test_without_the_training_set_nothing_is_called_out_of_domain(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards.measure_method(workspace, "logistic")
+    generators = workspace.domains.generators
+    table = table_of(workspace, generators[0])
+    assert run(workspace, table, tmp_path / "lab.csv") == 0
+    assert "Training set: unknown" in capsys.readouterr().out
+    assert run(workspace, table, tmp_path / "new.csv", "--trained-on", "none") == 0
+    assert "unknown" not in capsys.readouterr().out
+    board = boards.board(workspace)
+    rows = board.set_index("method")
+    lab, new = rows.loc["imported: lab"], rows.loc["imported: new"]
+    assert lab["title"] == "lab (training set unknown: all cells)" and new["title"] == "new"
+    assert lab["cells"] == len(generators) and lab["ood"] == new["ood"]
+    assert np.isnan(lab["p_value"]) and np.isfinite(new["p_value"])
+    assert boards.unknown(board).sum() == 1
+    assert "lab" not in boards.on_the_same_cells(board)["title"].str.partition(" ")[0].tolist()
+    told = [
+        boards.compare((workspace, name), (workspace, "logistic")).told
+        for name in ("imported: lab", "imported: new")
+    ]
+    assert told == [False, True]
+    # what was stored before this was recorded, with an empty list, is not known either
+    file = stored_import(workspace, "new").note
+    note = json.loads(file.read_text())
+    assert note["content"].pop("told")
+    file.write_text(json.dumps(note))
+    assert not training_told(Workspace.open(workspace.path), "new")
 
 
 def test_bad_input_is_one_sentence(

@@ -66,9 +66,15 @@ def show(page: Page, table: pd.DataFrame) -> None:
         gap = both.change.mean(both.outside)
         means = [one.mean(DEFAULT_METRIC, both.outside) for one in (both.a, both.b)]
         verdict = gap.finding("paired cell")
+        where = "On generators that neither was trained on"
+        if not both.told:
+            where = (
+                "On all generators that neither is known to be trained on (the training generators"
+                " of an imported detector are not known)"
+            )
         claim = verdict.claim("A is better", "B is better", "Neither is shown to be better")
         page.finding(
-            f"On generators that neither was trained on, A ({name(first)}) reaches balanced"
+            f"{where}, A ({name(first)}) reaches balanced"
             f" accuracy {estimated(means[0], 'cell')} and B ({name(second)})"
             f" {estimated(means[1], 'cell')}. {claim}: A minus B is {verdict.points()}."
         )

@@ -9,6 +9,7 @@ from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
+from aigi_core.transfer.imported import NOT_TOLD
 from aigi_core.winner import estimates
 from ui.toolkit.page import Page, name
 from ui.toolkit.report import Stat
@@ -25,13 +26,17 @@ def show(page: Page, missing: NotMadeError) -> None:
     table = board_of_imports(page.workspace)
     if table.empty:
         raise missing
-    first = table.iloc[0]
+    first, unknown = table.iloc[0], boards.unknown(table)
+    note = f" {NOT_TOLD}." if unknown.iloc[0] else ""
+    where = "over all cells" if unknown.iloc[0] else "out of domain"
+    scope = "over all cells or out of domain" if unknown.any() else "out of domain"
+    scope = "over all cells" if unknown.all() else scope
     page.answer(
         f"{counted(len(table), 'imported or fine-tuned detector', 'are')} stored, but not"
         f" compared with logistic regression yet. {name(first['title'])} has a balanced"
-        f" accuracy out of domain of **{first['ood']:.3f}** (95% interval"
+        f" accuracy {where} of **{first['ood']:.3f}** (95% interval"
         f" {first['ood_low']:.3f} to {first['ood_high']:.3f},"
-        f" {counted(int(first['cells']), 'cell')})."
+        f" {counted(int(first['cells']), 'cell')}).{note}"
     )
     page.stats(
         [
@@ -54,7 +59,7 @@ def show(page: Page, missing: NotMadeError) -> None:
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "largest"),
     )
-    with page.picture("Balanced accuracy out of domain, by detector, with 95% intervals."):
+    with page.picture(f"Balanced accuracy {scope}, by detector, with 95% intervals."):
         drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(figures.out_of_domain_intervals, drawn, "detector")
         page.figure("imported", draw, table=drawn)
