@@ -58,7 +58,7 @@ def show(page: ui.Page) -> None:
         "Which known generators is it like?",
         "For each new image, the generator of the nearest known fake (cosine of embeddings)."
         " Beside it stands the share expected by chance: that generator's share of all known"
-        " fakes.",
+        f" fakes. {body.AT_ONCE}",
     ):
         page.table("nearest", described.nearest)
     with page.section(

@@ -19,7 +19,7 @@ from aigi_core.explain.nulls import word_null
 from aigi_core.explain.words import Words, words
 from aigi_core.heads import EncodedImages, blocks
 from aigi_core.inspection.novelty import held_out_distances
-from aigi_core.intervals import count_interval
+from aigi_core.intervals import LEVEL, count_interval
 from aigi_core.manifest import FAKE, REAL, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.transfer.matrix import TransferMatrix, transfer_matrix
@@ -43,7 +43,8 @@ class NewGenerator(ShortRepr):
         far: one row: ``share`` of its images that lie farther than 95% of the workspace's own
             held-out images do, ``low, high``, ``n``; by chance .05.
         nearest: one row a known generator: ``generator``, ``images`` whose nearest known fake is
-            by it, ``share``, ``low, high``, ``n``, and ``expected``, its share of the known fakes.
+            by it, ``share``, ``low, high`` (which hold for all rows at once, so that the largest may
+            be picked out), ``n``, and ``expected``, its share of the known fakes.
     """
 
     name: str
@@ -184,8 +185,8 @@ def _nearest(
     return 1 - best, source
 
 
-def _share(hits: int, n: int) -> pd.Series:
-    bounds = count_interval(hits, n)
+def _share(hits: int, n: int, level: float = LEVEL) -> pd.Series:
+    bounds = count_interval(hits, n, level)
     return pd.Series(
         {"share": hits / n, "low": float(bounds.low), "high": float(bounds.high), "n": n}
     )
@@ -194,9 +195,10 @@ def _share(hits: int, n: int) -> pd.Series:
 def _sources(domains: Domains, sources: np.ndarray, n: int) -> pd.DataFrame:
     fakes = domains.generator[domains.labels == FAKE]
     rows = []
+    at_once = 1 - (1 - LEVEL) / len(domains.generators)
     for generator in domains.generators:
         images = int((sources == generator).sum())
-        row = {"generator": generator, "images": images, **_share(images, n).to_dict()}
+        row = {"generator": generator, "images": images, **_share(images, n, at_once).to_dict()}
         rows.append(row | {"expected": float((fakes == generator).mean())})
     table = pd.DataFrame(rows).astype({"n": int})
     return table.sort_values("images", ascending=False, ignore_index=True)

@@ -47,6 +47,21 @@ def test_its_column_is_that_of_the_same_images_in_the_workspace(synthetic: Works
     assert result.nearest["expected"].sum() == pytest.approx(1)
 
 
+def test_the_nearest_generators_tie_and_have_one_interval(synthetic: Workspace) -> None:
+    domains = synthetic.domains
+    names = ("alpha-gan", "beta-diff")
+    rows = [np.flatnonzero((domains.generator == one) & (domains.split == "test")) for one in names]
+    images = taken(synthetic, np.concatenate([mine[:6] for mine in rows]))
+    detectors = train(synthetic, domains.generators)
+    result = describe_generator(synthetic, images, detectors, name="new", pool="general")
+    wanted = count_interval(6, 12, 1 - 0.05 / len(domains.generators))
+    for row in result.nearest.head(2).itertuples():
+        assert row.share == 0.5 and (row.low, row.high) == (wanted.low, wanted.high)
+    tile = stats(result)[-1]
+    assert tile.label == "Nearest: alpha-gan, beta-diff" and tile.n == "6 of 12 images each"
+    assert tile.interval == (wanted.low, wanted.high) and "2 generators have it" in tile.help
+
+
 def test_what_lies_nowhere_near_is_far(synthetic: Workspace) -> None:
     rng = np.random.default_rng(0)
     away = taken(synthetic, np.arange(12))

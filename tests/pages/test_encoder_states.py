@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from aigi_core.assets import asset
-from aigi_core.encodings import open_encodings
+from aigi_core.encodings import encodings, open_encodings
 from aigi_core.errors import NotGivenError
 from aigi_core.workspace import Workspace, verify
 from tests.factory import NO_HEADS, embedding_only, make_workspace
@@ -62,3 +62,11 @@ def test_the_demos_two_encoders_stand_beside_each_other(open_app: Open) -> None:
     assert [set(table["encoder"]) for table in shown] == [{first, second}]
     app = open_app(asset("demo"), "methods", encoder=second, part="Your own texts")
     assert any("has no text tower" in note.value for note in app.info)
+
+
+def test_a_page_of_all_encoders_says_that_it_ignores_an_unknown_one(open_app: Open) -> None:
+    app = open_app(asset("demo"), "encoders", encoder="😀")
+    [said] = [warning.value for warning in app.warning if "encoder" in warning.value]
+    assert "😀" in said and "is ignored" in said
+    known = open_app(asset("demo"), "encoders", encoder=next(iter(encodings(asset("demo")))))
+    assert not known.warning

@@ -169,16 +169,24 @@ def test_what_a_link_asks_for_rightly_is_shown_beside_what_it_asks_for_wrongly(
     assert "many = w" in said and "can be x, y, z" in said and "others are shown" in said
 
 
+def test_a_setting_that_a_link_gives_twice_is_announced(tmp_path: Path) -> None:
+    app = _drive(CONTROLS, tmp_path, {"pick": ["b", "c"], "many": ["x", "y"]})
+    assert app.markdown[1].value == "The link sets pick 2 times: the last, c, is shown."
+    assert _drive(CONTROLS, tmp_path, {"pick": ["c", "c"]}).markdown[1].value == "fine"
+
+
 def test_a_link_with_names_of_no_control_says_so(tmp_path: Path) -> None:
     body = "controls.complain_of_names(['workspace'])\n" + CONTROLS.splitlines()[-1]
     query: dict[str, str | list[str]] = {"pick": "c", "picks": "a", "workspace": "w", "train": "t"}
     drawn = "\n".join(CONTROLS.splitlines()[:-1])
     app = _drive(f"{drawn}\n{body}", tmp_path, query)
     said = app.markdown[1].value
-    assert said == "This page has no setting 'picks': it is ignored."
+    has = " Settings here: many, number, on, pick, words."
+    assert said == f"This page has no setting 'picks': it is ignored.{has}"
     query["kind"] = "a"
     app = _drive(f"{drawn}\n{body}", tmp_path, query)
-    assert app.markdown[1].value == "This page has no settings 'picks', 'kind': they are ignored."
+    ignored = "This page has no settings 'picks', 'kind': they are ignored."
+    assert app.markdown[1].value == ignored + has
     app = _drive(f"{drawn}\n{body}", tmp_path, {"pick": "c", "workspace": "w", "train": "t"})
     assert app.markdown[1].value == "fine"
 

@@ -27,13 +27,12 @@ from aigi_core.manifest import REAL
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import make_training_sets
-from aigi_core.winner import winner
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import adding
 from ui.results.inspection import Sources, load_encoder
 from ui.toolkit import access
-from ui.toolkit.controls import acted
+from ui.toolkit.controls import acted, listed
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.uploads import upload_field
@@ -248,14 +247,16 @@ def answer(described: NewGenerator) -> str:
     )
 
 
+AT_ONCE = "Intervals of these shares hold for all known generators at once (Bonferroni)."
+
+
 def stats(described: NewGenerator) -> list[Stat]:
     """The numbers above the fold."""
     best, n = described.matrix.best_detector(DEFAULT_METRIC), int(column(described)["n"].iloc[0])
     assert best  # no detector was trained on the new generator
-    top = described.nearest.iloc[0]
-    nearest = winner(
-        described.nearest.rename(columns={"generator": "name", "share": "value"}), limits=(0, 1)
-    )
+    known = described.nearest
+    top, among = known.iloc[0], counted(len(known), "generator")
+    first = known.loc[known["images"] == top["images"], "generator"].tolist()
     return [
         Stat(
             f"Highest of {counted(best.of, 'detector')}",
@@ -274,13 +275,15 @@ def stats(described: NewGenerator) -> list[Stat]:
             ".0%",
         ),
         Stat(
-            f"Nearest: {top['generator']}",
+            f"Nearest: {listed(first, 2)}",
             f"{top['share']:.0%}",
-            f"{counted(len(described), 'image')}",
-            (nearest.low, nearest.high),
+            f"{part_counted(top['images'], len(described), 'image')}"
+            + (" each" if len(first) > 1 else ""),
+            (top["low"], top["high"]),
             "Share of the new images whose nearest known fake is by this generator"
-            f" ({top['expected']:.0%} of all known fakes are); the largest share of"
-            f" {counted(nearest.of, 'generator')}, which the interval is corrected for.",
+            f" ({top['expected']:.0%} of all known fakes are), the largest of {among}."
+            + (f" {counted(len(first), 'generator')} have it." if len(first) > 1 else "")
+            + f" {AT_ONCE}",
             ".0%",
         ),
     ]

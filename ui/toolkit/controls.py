@@ -153,7 +153,7 @@ class Controls:
         def parse(raw: list[str]) -> list[str] | None:
             wanted = [o for o in options if o in raw]
             if wanted and (absent := [value for value in raw if value not in options]):
-                self._complain(name, absent, listed(options), "The others are shown.")
+                self.complain(name, absent, listed(options), "The others are shown.")
             return wanted if wanted or raw == [""] else None
 
         self._prepare(
@@ -361,11 +361,16 @@ class Controls:
         ):
             current = default if raw is None else parse(raw)
             if current is None:
-                self._complain(name, raw or [], offers, "The default is shown.")
+                self.complain(name, raw or [], offers, "The default is shown.")
                 current = default
+            elif raw and len(set(raw)) > 1 and not isinstance(default, list):
+                self.complaints.append(
+                    f"The link sets {name} {len(raw)} times: the last, {raw[-1]}, is shown."
+                )
         st.session_state[name] = current if valid(current) else default
 
-    def _complain(self, name: str, values: Sequence[str], offers: str, instead: str) -> None:
+    def complain(self, name: str, values: Sequence[str], offers: str, instead: str) -> None:
+        """Say that a link asks for what is not here, and what is shown instead."""
         if values and (reason := self._refused.get((name, values[-1]))):
             self.complaints.append(f"The link asks for {name} = {values[-1]}. {reason} {instead}")
             return
@@ -385,11 +390,13 @@ class Controls:
         unknown = [name for name in self._asked if name not in known and self.linked(name)]
         if unknown:
             names = ", ".join(map(repr, unknown))
-            self.complaints.append(
+            ignored = (
                 f"This page has no setting {names}: it is ignored."
                 if len(unknown) == 1
                 else f"This page has no settings {names}: they are ignored."
             )
+            has = f" Settings here: {listed(sorted(self._met))}." if self._met else ""
+            self.complaints.append(ignored + has)
 
     def _place(self, name: str) -> tuple[str, str]:
         """Where a value is kept: with its page, or for all pages."""

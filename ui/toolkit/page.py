@@ -36,7 +36,7 @@ from aigi_core.manifest import Domains
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
-from ui.toolkit.controls import Controls, acted, set_control
+from ui.toolkit.controls import Controls, acted, listed, set_control
 from ui.toolkit.costly import CostlyError, say_yes
 from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_roots
@@ -114,6 +114,8 @@ class Page(Controls):
         asked = self._asked.get(ENCODER)
         if several and self._one_encoder:
             self._bar.caption(self._one_encoder)
+            if asked and self.linked(ENCODER) and asked[-1] not in self.encodings:
+                self.complain(ENCODER, asked, listed(self.encodings), "It is ignored.")
         elif several:
             own = next((name for name, folder in self.encodings.items() if folder == here), None)
             with self.controls():
