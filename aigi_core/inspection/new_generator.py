@@ -43,8 +43,8 @@ class NewGenerator(ShortRepr):
         far: one row: ``share`` of its images that lie farther than 95% of the workspace's own
             held-out images do, ``low, high``, ``n``; by chance .05.
         nearest: one row a known generator: ``generator``, ``images`` whose nearest known fake is
-            by it, ``share``, ``low, high`` (which hold for all rows at once, so that the largest may
-            be picked out), ``n``, and ``expected``, its share of the known fakes.
+            by it, ``share``, ``low, high`` (which hold for all rows at once, so that the largest
+            may be picked out), ``n``, and ``expected``, its share of the known fakes.
     """
 
     name: str

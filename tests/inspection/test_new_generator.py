@@ -11,8 +11,10 @@ from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.heads import EncodedImages
 from aigi_core.inspection.new_generator import describe_generator, residual_words
+from aigi_core.intervals import count_interval
 from aigi_core.transfer import transfer_matrix
 from aigi_core.workspace import Workspace
+from ui.bodies.new_generator import stats
 
 
 def taken(workspace: Workspace, rows: np.ndarray) -> EncodedImages:

@@ -5,6 +5,7 @@ tables, protocol.
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -62,11 +63,9 @@ class Stat:
     @property
     def details(self) -> tuple[str, ...]:
         """Its interval and its n, as far as there are any."""
-        span = (
-            f"95% interval {self.interval[0]:{self.number}} to {self.interval[1]:{self.number}}"
-            if self.interval
-            else ""
-        )
+        form = re.sub(r"^(\+?)", r"\1z", self.number)  # never "-0.000"
+        low, high = self.interval or (0.0, 0.0)
+        span = f"95% interval {low:{form}} to {high:{form}}" if self.interval else ""
         return tuple(part for part in (span, self.n) if part)
 
 
