@@ -49,7 +49,7 @@ def training_seconds(
     """
     seen, used = view or EmbeddingView(), protocol or Protocol()
     images, width = workspace.embeddings.shape
-    return SECONDS[takes_passes(seen, used, images, width)][twins] * images * sets
+    return SECONDS[takes_passes(seen, used, images, width)][twins] * int(images) * sets
 
 
 def train(

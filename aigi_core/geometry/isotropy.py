@@ -70,7 +70,7 @@ def rank_correlation_of_pairs(
             f"A rank correlation over pairs needs at least four generators, got {len(names)}."
         )
     x, y = pairs["geometry"].to_numpy(float), pairs["change"].to_numpy(float)
-    low, high = percentile_interval(_rho(x, y, pair_weights(ends, draws, seed=seed)))
+    low, high = percentile_interval(_rho(x, y, pair_weights(ends.tolist(), draws, seed=seed)))
     rho = float(_rho(x, y, np.ones((1, len(x)), int))[0])
     return {
         "rho": rho,

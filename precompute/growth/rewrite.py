@@ -124,7 +124,8 @@ def _whole() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # gets no signals
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in asked}
 
     def later(number: int, frame: object) -> None:
         os.write(2, b"The change is made already: its last steps are finished first.\n")
