@@ -32,7 +32,7 @@ def group_numbers(groups: np.ndarray, rows: Integer[np.ndarray, " n"]) -> Int[np
 
 
 def pair_weights(
-    pairs: Sequence[tuple[str, str]], draws: int, *, seed: int = 0
+    pairs: Sequence[Sequence[str]], draws: int, *, seed: int = 0
 ) -> Int[np.ndarray, "draws pairs"]:
     """How often each pair of generators occurs in each bootstrap draw. Generators are drawn, not
     pairs, which share them: a pair counts as often as both its generators are drawn together.
