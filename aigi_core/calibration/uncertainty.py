@@ -51,7 +51,9 @@ def calibration_draws(
     counts = np.bincount(block * len(middle) + place, minlength=BLOCKS * len(middle))
     counts = counts.reshape(BLOCKS, len(middle)).astype(np.float64)
     weights = group_weights(np.arange(BLOCKS), draws, seed=seed) @ counts
-    return platt_fits(middle, of, weights, prior=prior)
+    # draws of so many images lie near their whole, so few steps lead from there to each
+    [whole] = platt_fits(middle, of, counts.sum(axis=0)[None], prior=prior)
+    return platt_fits(middle, of, weights, prior=prior, start=whole)
 
 
 def dealt(
@@ -72,6 +74,7 @@ def platt_fits(
     weights: Float[np.ndarray, "draws n"],
     *,
     prior: float = 0.5,
+    start: Float[np.ndarray, " 2"] | None = None,
 ) -> Float[np.ndarray, "draws 2"]:
     """Slope and intercept of :func:`aigi_core.calibration.fit_calibration` (Platt, smoothed), once
     for each way of counting the images.
@@ -81,6 +84,7 @@ def platt_fits(
 
     Args:
         weights: how often each image counts; 0 leaves it out.
+        start: slope and intercept from which Newton's steps begin; zeros by default.
 
     Returns:
         [draws, 2]; ways that lack a class keep the prior.
@@ -93,9 +97,10 @@ def platt_fits(
     z, fake = np.asarray(scores, np.float64) / scale, labels == FAKE
     # as many at once as stay in the processor's cache: all 500 at once take thrice as long
     step = max(1, CACHED // max(1, len(z)))
+    first = np.zeros(2) if start is None else start * (scale, 1.0)
     parts = [
-        _newton(z, fake, weights[start : start + step], prior)
-        for start in range(0, len(weights), step)
+        _newton(z, fake, weights[at : at + step], prior, first)
+        for at in range(0, len(weights), step)
     ]
     fits = np.concatenate(parts) if parts else np.zeros((0, 2))
     fits[:, 0] /= scale
@@ -107,6 +112,7 @@ def _newton(
     fake: Bool[np.ndarray, " n"],
     weights: Float[np.ndarray, "draws n"],
     prior: float,
+    start: Float[np.ndarray, " 2"],
 ) -> Float[np.ndarray, "draws 2"]:
     draws = len(weights)
     n_fake, n_real = (weights[:, part].sum(axis=1, keepdims=True) for part in (fake, ~fake))
@@ -124,7 +130,7 @@ def _newton(
         p = np.where(margins < 0, small, 1.0) / (1.0 + small)
         return np.einsum("ij,ij->i", weights[of], losses), p
 
-    fits, active = np.zeros((draws, 2)), np.arange(draws)
+    fits, active = np.tile(start, (draws, 1)), np.arange(draws)
     value, p = at(fits, active)
     for _ in range(STEPS):
         own = weights[active]

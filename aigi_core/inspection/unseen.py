@@ -265,7 +265,7 @@ def _outcomes(
         if not len(members):
             continue
         fit = val[domains.generator[val] != name]
-        tested = np.intersect1d(domains.rows(name, "test"), held)
+        tested = np.intersect1d(domains.rows(name, "test"), held, assume_unique=True)
         labels, known = domains.labels[tested].astype(int), domains.labels[fit].astype(int)
         if len(np.unique(known)) < 2:
             continue

@@ -141,6 +141,13 @@ def test_draws_of_many_images_agree_with_draws_of_single_groups(
     [binned] = uncertainty.platt_fits(values, labels, np.ones((1, 6000)))
     np.testing.assert_allclose(binned, whole, rtol=1e-4)
     blocks = calibration_draws(values, labels, groups, 400)
+    fits = uncertainty.platt_fits
+    with monkeypatch.context() as plain:
+        # begun at zero instead of at the fit of all images
+        plain.setattr(uncertainty, "platt_fits", lambda *a, start=None, **k: fits(*a, **k))
+        from_zero = calibration_draws(values, labels, groups, 400)
+    np.testing.assert_allclose(blocks, from_zero, rtol=1e-7, atol=1e-7)
+    assert (blocks != from_zero).any(), "the start is used"
     np.testing.assert_allclose(blocks.mean(axis=0), singly.mean(axis=0), atol=0.01)
     np.testing.assert_allclose(blocks.std(axis=0), singly.std(axis=0), rtol=0.15)
 
