@@ -18,6 +18,8 @@ DEFAULT_RATE = 0.05
 """False alarms allowed where no other rate is asked for, as a share of real images."""
 SMALLEST_P = 0.001
 """Smaller p-values are not told apart."""
+DISAGREE = "interval and p come from two methods and disagree: no difference is claimed"
+"""Beside an interval that contains zero and a p below .05, or the other way round."""
 Direction = Literal["higher", "lower", "undecided", "unknown"]
 
 
@@ -220,6 +222,10 @@ class Finding:
             parts.append(p_text(self.q_value, "q") + over)
         elif self.p_value is not None:
             parts.append(p_text(self.p_value))
+            known = np.isfinite([self.low, self.high, self.p_value]).all()
+            disagree = (self.low <= 0 <= self.high) == (self.p_value < ALPHA)
+            if known and disagree and self.chosen_among < 2:
+                parts.append(DISAGREE)
         if self.n:
             parts.append(counted(self.n, self.what))
         return f"{number(self.value, digits, signed=True)}{unit} ({', '.join(parts)})"

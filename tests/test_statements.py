@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from aigi_core.statements import Finding, best_of, counted, number, p_text, span
+from aigi_core.statements import DISAGREE, Finding, best_of, counted, number, p_text, span
 from tests.conftest import ROOT
 from tests.source_files import files
 
@@ -47,6 +47,14 @@ def test_numbers_have_no_negative_zero_and_no_nan() -> None:
     assert number(NAN) == "unknown" and number(-0.25, 2) == "-0.25"
     assert p_text(0.5) == "p = .500" and p_text(NAN) == "p unknown" and p_text(1.0) == "p = 1.000"
     assert np.isfinite(float(number(1e-9)))
+
+
+def test_an_interval_and_a_p_that_disagree_say_so() -> None:
+    for low, p, disagree in ((-0.1, 0.015, True), (0.1, 0.2, True), (0.1, 0.01, False)):
+        assert (DISAGREE in Finding(0.8, low, 1.6, p).numbers()) is disagree
+    assert DISAGREE not in Finding(0.8, -0.1, 1.6, 0.4).numbers()
+    assert DISAGREE not in Finding(0.8, 0.1, 1.6, NAN).numbers()
+    assert DISAGREE not in Finding(0.8, 0.1, 1.6, 0.01, 0.2).numbers()  # corrected for its number
 
 
 def signed_formats(source: str) -> list[str]:
