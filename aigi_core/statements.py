@@ -194,6 +194,15 @@ class Finding:
         ends = {name: factor * getattr(self, name) for name in ("value", "low", "high")}
         return replace(self, **ends)
 
+    @property
+    def _disagree(self) -> bool:
+        """Whether interval and p, neither corrected, say different things of zero."""
+        p = self.p_value
+        if p is None or self.q_value is not None or self.chosen_among > 1:
+            return False
+        known = bool(np.isfinite([self.low, self.high, p]).all())
+        return known and (self.low <= 0 <= self.high) == (p < ALPHA)
+
     def points(self) -> str:
         """A difference of shares, as every sentence gives it: in percentage points.
 
@@ -222,12 +231,10 @@ class Finding:
             parts.append(p_text(self.q_value, "q") + over)
         elif self.p_value is not None:
             parts.append(p_text(self.p_value))
-            known = np.isfinite([self.low, self.high, self.p_value]).all()
-            disagree = (self.low <= 0 <= self.high) == (self.p_value < ALPHA)
-            if known and disagree and self.chosen_among < 2:
-                parts.append(DISAGREE)
         if self.n:
             parts.append(counted(self.n, self.what))
+        if self._disagree:
+            parts.append(DISAGREE)
         return f"{number(self.value, digits, signed=True)}{unit} ({', '.join(parts)})"
 
 
