@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # it needs torch, this module does not
 SMALL = 360
 """Longest side, in pixels, of the copy that is kept to be shown."""
 BATCH = 8
+ENLARGED, LONGER = 4, 3
+"""From how many times on it is noted that an image is enlarged, or longer than it is wide."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +139,8 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
     ]
     pixels = preprocessing.pixels(loaded.image, key)
     notes = [loaded.note] if loaded.note else []
-    if not np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).any():
+    notes += _resized(loaded.width, loaded.height, preprocessing)
+    if is_blank(pixels):
         notes.append("every pixel has the same colour, so its scores have no meaning")
     small = loaded.image.copy()
     small.thumbnail((SMALL, SMALL), Image.Resampling.LANCZOS)
@@ -149,6 +152,23 @@ def open_image(name: str, source: bytes | Path, preprocessing: Preprocessing) ->
         about="; ".join([*facts, *notes]),
         note="; ".join(notes),
     )
+
+
+def is_blank(pixels: UInt8[np.ndarray, "size size 3"] | None) -> bool:
+    """Whether all that the encoder sees is one colour, so that no verdict can be given."""
+    return pixels is not None and not np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).any()
+
+
+def _resized(width: int, height: int, preprocessing: Preprocessing) -> list[str]:
+    """What an image of unusual size or shape becomes before the encoder sees it."""
+    notes, short = [], min(width, height)
+    cropped = preprocessing.resize_mode == "shortest"
+    if short * ENLARGED <= preprocessing.size:
+        notes.append(f"{width:,} × {height:,} pixels are enlarged to {preprocessing.size}")
+    if max(width, height) >= LONGER * short:
+        how = f"only the middle {short:,} × {short:,} of" if cropped else "a square is made of all"
+        notes.append(f"{how} {width:,} × {height:,} pixels{' is seen' if cropped else ''}")
+    return notes
 
 
 def encode(

@@ -13,7 +13,7 @@ from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.copies import likely_copies
-from aigi_core.inspection.intake import BATCH, Opened, encode, open_images
+from aigi_core.inspection.intake import BATCH, Opened, encode, is_blank, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.unseen import choose_rule
@@ -87,7 +87,8 @@ def score_files(
 
     Yields:
         ``path``, ``outcome`` ("scored" or "left out"), then ``reason``, or ``sha256, logit,
-        probability, probability_interval, verdict, nearest_cosine, farther_than`` (see
+        probability, probability_interval, verdict`` ("no verdict" for an image of one colour)``,
+        nearest_cosine, farther_than`` (see
         :class:`~aigi_core.inspection.novelty.Novelty`), ``note`` on an unusual file,
         ``split_in_workspace`` ("" for a file that is not byte for byte one of the workspace's own)
         and ``copy_of``: ``path, split, p`` of the image that a new file is likely to show again
@@ -144,7 +145,9 @@ def _outcome(
         "logit": logit,
         "probability": probability,
         "probability_interval": [low, high],
-        "verdict": str(panel.calls(0, np.array([logit]), rate)[0]),
+        "verdict": "no verdict"
+        if is_blank(one.pixels)
+        else str(panel.calls(0, np.array([logit]), rate)[0]),
         "nearest_cosine": 1 - far.distance,
         "farther_than": far.farther_than,
         "note": one.note,

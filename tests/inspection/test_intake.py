@@ -1,6 +1,7 @@
 """What users bring: every hostile file is one line, and the others go on."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,24 @@ def test_features_are_those_of_the_workspace(tiny: tuple[Path, str]) -> None:
     assert one.heads.shape[2] == len(one.ln_post) == 1
     with pytest.raises(AigiError, match="no image"):
         encode(encoder, [], workspace)
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "notes"),
+    [
+        ((8, 8), "shortest", ["8 × 8 pixels are enlarged to 32"]),
+        ((9, 9), "shortest", []),
+        (
+            (3000, 20),
+            "shortest",
+            ["only the middle 20 × 20 of 3,000 × 20 pixels is seen"],
+        ),
+        ((3000, 20), "squash", ["a square is made of all 3,000 × 20 pixels"]),
+        ((59, 20), "shortest", []),
+    ],
+)
+def test_unusual_sizes_say_what_the_encoder_sees(
+    size: tuple[int, int], mode: str, notes: list[str]
+) -> None:
+    opened = open_image("x.png", encoded(picture("x", size)), replace(SEEN, resize_mode=mode))
+    assert opened.note == "; ".join(notes) and opened.about.endswith(opened.note)

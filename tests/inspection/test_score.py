@@ -191,3 +191,15 @@ def test_weights_of_another_model_are_refused(score: Run, folder: Path, tmp_path
 
     code, _, err = score("--model", make_tiny_clip(tmp_path / "other", seed=3), folder / "own.png")
     assert code == 2 and "would not share a space" in err
+
+
+def test_an_image_of_one_colour_gets_no_verdict(score: Run, tmp_path: Path) -> None:
+    for name, picture in (
+        ("dot.png", Image.new("RGB", (1, 1), "red")),
+        ("clear.png", Image.new("RGBA", (60, 60), (9, 9, 9, 0))),
+    ):
+        picture.save(tmp_path / name)
+    code, out, _ = score("--json", tmp_path)
+    assert code == 0
+    for image in parsed(out)["images"]:
+        assert image["verdict"] == "no verdict" and "have no meaning" in image["note"]

@@ -27,7 +27,7 @@ from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.inspection.copies import ALPHA as ALPHA_OF_COPIES
 from aigi_core.inspection.copies import Copy, likely_copies
-from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, open_images
+from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, is_blank, open_images
 from aigi_core.inspection.known import (
     Sides,
     calls_on_test,
@@ -595,7 +595,9 @@ def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float)
         workspace, {one.key: f.embeddings[0] for one, f in subject.among if own[one.key] is None}
     )
     for one, features in subject.among:
-        verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0]
+        verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0].copy()
+        if is_blank(one.pixels):
+            verdict["verdict"] = "no verdict"
         row = own[one.key]
         far = novelty(workspace, features.embeddings[0], known, row)
         if likely := copies.get(one.key):

@@ -76,7 +76,7 @@ def test_removing_a_generator_keeps_the_others_detectors_and_imported_scores(
     )
     assert verify(out) == [] and outdated_jobs(after) == ["words"]
     app = open_app(out, "overview")
-    assert noted(app, "changed since words ran"), notes(app)
+    assert noted(app, "changed since these jobs ran: words"), notes(app)
     assert command in [code.value for code in app.code]
 
 
