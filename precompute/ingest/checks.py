@@ -12,7 +12,7 @@ from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
-from precompute.ingest.families import is_collection
+from precompute.ingest.families import family_of, is_collection
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import shown, some
@@ -52,7 +52,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
     kept = table[table["left_out"] == ""]
     fakes, reals = kept[kept["label"] == FAKE], kept[kept["label"] == REAL]
     questions = []
-    if layout in (*_FROM_FOLDERS, "imagefolder"):
+    if layout in (*_FROM_FOLDERS, "imagefolder", "path-lists"):
         questions += _one_generator(fakes, reals, answers)
     questions += [
         f"A generator is called {name!r}, which means all detectors together wherever detectors are"
@@ -170,7 +170,7 @@ def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -
 
 
 def _folders(paths: pd.Series, generator: str) -> set[str]:
-    """Names of folders that say something: no class, no split, no mere number."""
+    """Names of folders that say something: no class, no split, no mere number; ``dalle3`` does."""
     parts = {part for path in paths for part in path.split("/")[:-1]}
     return {
         part
@@ -178,5 +178,5 @@ def _folders(paths: pd.Series, generator: str) -> set[str]:
         if class_of_word(part) is None
         and part.lower() not in SPLIT_OF
         and part != generator
-        and not _PART.fullmatch(part.lower())
+        and not (_PART.fullmatch(part.lower()) and family_of(part) == "other")
     }

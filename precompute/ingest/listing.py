@@ -41,7 +41,12 @@ class Listed:
     questions: tuple[str, ...] = ()
 
 
-def read_listing(root: Path, file: Path, answers: Answers = Answers()) -> Listed:  # noqa: B008
+def read_listing(
+    root: Path,
+    file: Path,
+    answers: Answers = Answers(),  # noqa: B008
+    table: Table | None = None,
+) -> Listed:
     """Rows of a manifest as candidates, sorted by path.
 
     Only ``path`` (relative to the image root, or absolute below it) and ``label`` (fake or real, 1
@@ -49,11 +54,14 @@ def read_listing(root: Path, file: Path, answers: Answers = Answers()) -> Listed
     belongs to the pool ``all``. Rows whose file is missing, or whose path leaves the image root,
     are kept with the reason.
 
+    Args:
+        table: what the file holds, where it was read before.
+
     Raises:
         AigiError: unreadable file, missing column, unknown label or split, a path that stands
             twice, a generator of two families.
     """
-    table = read_table(file)
+    table = read_table(file) if table is None else table
     listed = describe(table, answers)
     told, notes = listed.table, [f"{file.name} was {table.dialect}.", *listed.notes]
     if elsewhere := _elsewhere(told["path"].tolist(), root):

@@ -185,6 +185,19 @@ def _read_delimited(file: Path, text: str, delimiter: str | None) -> Table:
     return Table(file, table, rows, f"read with {DELIMITERS[delimiter]} between the columns")
 
 
+def paths_alone(file: Path) -> list[tuple[int, str]]:
+    """Line and path of each image of a list that holds nothing else; empty for other files."""
+    try:
+        numbered = _lines(_decoded(file.read_bytes()))
+    except (ValueError, OSError):
+        return []
+    return numbered if all(looks_like_image(line) for _, line in numbered) else []
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    return [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
 def _read_list(file: Path, text: str) -> Table | None:
     """A list without a header: on each line an image and its class, and what else there is; None
     where its first line begins with no image.
@@ -192,14 +205,15 @@ def _read_list(file: Path, text: str) -> Table | None:
     Raises:
         AigiError: no class, or lines of several lengths.
     """
-    numbered = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    numbered = _lines(text)
     if not numbered or (between := _between(numbered[0][1])) is None:
         return None
     values = [_cells(line, between) for _, line in numbered]
     if not between:
         raise AigiError(
             f"The list {file} names images without their class: write real or fake after each path,"
-            " such as 'images/1.png fake'."
+            " such as 'images/1.png fake', or call the lists real.txt and fake.txt and leave"
+            " --manifest out."
         )
     header = ["path", "label", *(f"column{i}" for i in range(3, len(values[0]) + 1))]
     for (number, _), record in zip(numbered, values, strict=True):

@@ -177,6 +177,13 @@ def imaginet(at: Path) -> None:
     write(root, "annotations/test.txt", rows)
 
 
+def path_lists(at: Path) -> None:
+    root = at / "pairs"
+    touch(root, "coco", "made")
+    for name, folder in (("real", "coco"), ("fake_sdxl", "made")):
+        write(root, f"{name}.txt", "".join(f"{folder}/{i}.png\n" for i in range(3)))
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "UniversalFakeDetect, diffusion half": universal_fake_detect,
     "AIGIBench, training set": aigibench,
@@ -209,6 +216,7 @@ TREES: dict[str, Callable[[Path], None]] = {
         at / "WildFake", "Real/ImageNet", "Fake/DMs/SD1.5", "Fake/DMs/DALLE3", "Fake/GANs/BigGAN"
     ),
     "ImagiNet: a list without a header": imaginet,
+    "Lists of paths alone": path_lists,
     "Folders of numbers": lambda at: touch(
         at / "kaggle", *[f"{split}/{number}" for split in ("train", "test") for number in "01"]
     ),

@@ -183,3 +183,75 @@ def test_unknown_folders_beside_real_are_asked_about(tmp_path: Path) -> None:
     (question,) = find_candidates(tmp_path).questions
     assert "full_synthetic, tampered" in question and "--layout siblings" in question
     assert find_candidates(tmp_path, layout="siblings").questions == ()
+
+
+def write_lists(root: Path, **lists: list[str]) -> None:
+    for name, paths in lists.items():
+        file = root / f"{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{path}\n" for path in paths), "utf-8")
+
+
+@pytest.mark.parametrize("prefix", ["", "/another/machine/", "here"])
+@pytest.mark.parametrize("folder", ["", "lists/"])
+def test_lists_of_paths_alone_tell_class_split_and_generator(
+    tmp_path: Path, prefix: str, folder: str
+) -> None:
+    touch(tmp_path, "a", "b b", "c")
+    before = f"{tmp_path}/" if prefix == "here" else prefix
+    lists = {"train_real": "a/0", "test-real": "a/1", "train_fake_sdxl": "b b/0"}
+    lists |= {"fake_sdxl_test": "b b/1", "train_fakes_dalle3": "c/0"}
+    write_lists(
+        tmp_path, **{f"{folder}{name}": [f"{before}{at}.png"] for name, at in lists.items()}
+    )
+    found = find_candidates(tmp_path)
+    assert found.layout == "path-lists" and found.questions == ()
+    told = found.table[["path", "label", "generator", "split"]].to_numpy().tolist()
+    assert told == [
+        ["a/0.png", REAL, "", "train"],
+        ["a/1.png", REAL, "", "test"],
+        ["b b/0.png", FAKE, "sdxl", "train"],
+        ["b b/1.png", FAKE, "sdxl", "test"],
+        ["c/0.png", FAKE, "dalle3", "train"],
+    ]
+    assert any("c/1.png" in note and "not listed" in note for note in found.notes)
+
+
+def test_lists_in_folders_of_splits_may_begin_where_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a", "train/b", "test/a", "test/b")
+    for split in ("train", "test"):
+        listed = {"real": ["a/0.png", "a/1.png"], "fake": ["b/0.png", "b/1.png"]}
+        write_lists(tmp_path / split, **listed)
+    table = find_candidates(tmp_path).table
+    assert (table["split"] == table["path"].str.split("/").str[0]).all() and len(table) == 8
+    assert (table["label"] == table["path"].str.contains("/b/")).all()
+
+
+def test_lists_of_paths_alone_that_are_unclear_stop(tmp_path: Path) -> None:
+    touch(tmp_path, "a", "sdxl", "dalle3")
+    fakes = ["sdxl/0.png", "dalle3/0.png"]
+    write_lists(tmp_path, real=["a/0.png"], fake=fakes)
+    assert any("one generator" in one for one in find_candidates(tmp_path).questions)
+    write_lists(tmp_path, real=["a/0.png"], fake=[*fakes, "a/0.png"])
+    with pytest.raises(AigiError, match=r"'a/0.png' more than once, again in line . of real.txt"):
+        find_candidates(tmp_path)
+    write_lists(tmp_path, real=["x/0.png"], fake=["y/0.png"])
+    assert any("which folder" in one for one in find_candidates(tmp_path).questions)
+    write_lists(tmp_path, real=["a/0.png", "and a line of words"], fake=fakes)
+    with pytest.raises(AigiError, match="No layout fits"):
+        find_candidates(tmp_path)
+
+
+def test_lists_in_folders_of_generators_are_not_read_as_one(tmp_path: Path) -> None:
+    touch(tmp_path, "a", "b")
+    for name in ("adm", "sdxl"):
+        write_lists(tmp_path / name, real=["a/0.png"], fake=["b/0.png"])
+    with pytest.raises(AigiError, match="No layout fits"):
+        find_candidates(tmp_path)
+
+
+def test_lists_that_say_the_reverse_of_folders_ask(tmp_path: Path) -> None:
+    touch(tmp_path, "x/real", "x/fake")
+    write_lists(tmp_path, real=["x/fake/0.png"], fake=["x/real/0.png"])
+    assert find_candidates(tmp_path).layout == "folders"  # as without lists
+    assert find_candidates(tmp_path, "path-lists").questions

@@ -30,6 +30,7 @@ from precompute.ingest.layouts import (
     manifest,
     numbered,
     parquet_images,
+    path_lists,
     roots,
     samples,
     siblings,
@@ -61,6 +62,7 @@ LAYOUTS: dict[str, Layout] = {
         artifact,
         parquet_images,
         samples,
+        path_lists,
         roots,
     )
 }

@@ -9,7 +9,7 @@ from aigi_core.remote import stands
 from aigi_core.statements import counted
 from precompute.ingest.layouts.base import Layout, Reading, Tree
 from precompute.ingest.listing import read_listing, say_gone
-from precompute.ingest.tables import SUFFIXES
+from precompute.ingest.tables import SUFFIXES, Table
 
 LISTINGS = tuple(f"manifest{suffix}" for suffix in SUFFIXES if suffix not in (".pq", ".txt"))
 SHAPE = "a table manifest.csv (or .tsv, .json, .jsonl, .parquet) with the columns path and label"
@@ -20,9 +20,9 @@ def listings(root: Path) -> list[Path]:
     return [root / name for name in LISTINGS if (root / name).is_file()]
 
 
-def read(tree: Tree, file: Path, why: str) -> Reading:
-    """The rows of one manifest."""
-    listed = read_listing(tree.root, file, tree.answers)
+def read(tree: Tree, file: Path, why: str, listed_in: Table | None = None) -> Reading:
+    """The rows of one manifest, or of a table that was made of several lists in a folder."""
+    listed = read_listing(tree.root, file, tree.answers, listed_in)
     table = listed.table.assign(archive="", offset=-1)
     notes, questions = list(listed.notes), list(listed.questions)
     offered = table.loc[table["left_out"] == "", "path"]
