@@ -4,8 +4,6 @@ column.
 
 from functools import partial
 
-import streamlit as st
-
 import ui
 from aigi_core import figures
 from aigi_core.errors import AigiError
@@ -26,11 +24,7 @@ def show(page: ui.Page) -> None:
             pools,
             help="Choose the pool whose photographs have the same content as the new images.",
         )
-        asked = st.text_input(
-            "What the generator is called", key="new_name", placeholder=body.UNNAMED
-        )
-        called = str(asked or "").strip()
-    brought = body.bring(page)
+    brought, called = body.bring(page), body.called()
     if brought is None or body.came_back():
         adding.report(page)
     if brought is None:

@@ -195,6 +195,7 @@ def test_the_button_adds_what_the_command_adds(
     [close] = [one for one in app.button if one.label == "Close this message"]
     close.click().run()
     assert not app.success and running.on(own) is None
+    assert not app.error and "Bring at least" in text_of(app)
 
 
 @contextmanager

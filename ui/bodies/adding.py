@@ -24,6 +24,7 @@ from ui.toolkit.page import Page, inert, name, show_error
 OLD_IMAGES = "DIR_OF_OLD_IMAGES"
 SECONDS = 1.0
 """Between two looks at how far the job is."""
+_CLOSED = "_adding_closed"
 _FAULT = "_new_generator_fault"
 
 
@@ -67,6 +68,8 @@ def fill_in(folder: str, called: str) -> str:
 
 def was_added(sources: tuple[Hashable, ...]) -> bool:
     """Whether this is what the last job has added to the session's workspace."""
+    if st.session_state.get(_CLOSED) == (sources, workspaces.current().digest):
+        return True
     job = running.on(workspaces.current().path)
     about = job.about if job is not None and job.ended else None
     if not isinstance(about, Adding) or about.sources != sources:
@@ -222,7 +225,16 @@ def report(page: Page) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.succeeded or changed:
             page.link("transfer", "Its column, in Transfer")
-        st.button("Close this message", on_click=running.forget, args=(path,))
+        st.button("Close this message", on_click=_close, args=(path,))
+
+
+def _close(path: Path) -> None:
+    """What was added stays known as such: it is still what the page's fields name."""
+    job, digest = running.on(path), workspaces.current().digest
+    about = job.about if job is not None else None
+    if isinstance(about, Adding) and about.digest != digest:
+        st.session_state[_CLOSED] = about.sources, digest
+    running.forget(path)
 
 
 @st.fragment(run_every=SECONDS)

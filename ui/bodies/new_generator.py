@@ -43,6 +43,7 @@ UNNAMED = "new generator"
 """What the page calls a generator without a name."""
 LISTED = 10
 """Most files that cannot be used that are named."""
+_NAME = "new_name"
 _KEPT = "_new_generator"
 _RETURNED = "_new_generator_returned"
 """Whether somebody came back to the page, whose fields are then empty, and brought nothing new."""
@@ -77,6 +78,11 @@ def pools(page: Page) -> list[str]:
     return [pool for pool, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
+def called() -> str:
+    """The name that was typed beside the images; empty without one."""
+    return str(st.session_state.get(_NAME) or "").strip()
+
+
 def bring(page: Page) -> Brought | None:
     """Uploads or a folder, decoded and encoded once a session, or what is kept of those of before;
     None as long as there is nothing.
@@ -101,6 +107,7 @@ def bring(page: Page) -> Brought | None:
                 placeholder="/path/to/images",
             )
             folder = str(asked or "").strip()
+        st.text_input("What the generator is called", key=_NAME, placeholder=UNNAMED)
     sources: Sources = {("upload", one.file_id): (one.name, one.getvalue) for one in uploads}
     if folder and not uploads:
         named = access.typed_path(folder)
