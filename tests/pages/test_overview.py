@@ -44,6 +44,7 @@ def test_steps_and_prompts_are_shown_where_the_table_has_them(
     assert "sd at 100 steps is detected" in text and "against 20 steps" in text
     assert "2 detectors of other models, 20 images" in text
     assert "Two images of one prompt get the same verdict" in text and "of 4 generators" in text
+    assert "(5% FDR; 10 prompts each)" in text  # not their sum: generators may share them
 
 
 def test_commands_that_change_a_workspace_are_those_of_the_jobs(

@@ -76,9 +76,15 @@ def show(page: Page) -> None:
         page.finding(
             "Two images of one prompt get the same verdict more often than images of"
             f" different prompts for {part_counted(clear, len(prompts), 'generator')}"
-            f" ({ALPHA:.0%} FDR; {counted(int(prompts['n'].sum()), 'prompt')})"
+            f" ({ALPHA:.0%} FDR; {_of_each(prompts['n'])})"
             + (": there the verdict depends on the content." if clear else ".")
         )
         page.figure("prompts", partial(figures.same_answers, prompts), table=prompts)
     for reason in reasons:
         st.caption(reason)
+
+
+def _of_each(prompts: pd.Series) -> str:
+    """Prompts of each generator, in words; not their sum, since generators may share prompts."""
+    least, most = int(prompts.min()), int(prompts.max())
+    return f"{'' if least == most else f'{least:,} to '}{counted(most, 'prompt')} each"
