@@ -16,7 +16,10 @@ import pytest
 import uvicorn
 from streamlit.testing.v1 import AppTest
 
+from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.methods.neighbours import PAIR_SECONDS
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace, write_atomic
 from precompute.detectors import keep_detectors
@@ -284,3 +287,28 @@ def test_shuffled_labels_wait_for_a_yes(
     app.button(key="begin-costly").click().run()
     assert not app.exception and len(drawn) == 1
     assert "Nearest text" in "".join(block.proto.body for block in app.get("html"))
+
+
+def test_neighbours_of_many_images_wait_for_a_yes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_app: Callable[..., AppTest]
+) -> None:
+    """They compare every validation image with every training image: hours where there are a
+    million, which the time of logistic regression does not tell."""
+    path = make_workspace(tmp_path / "w", seed=16)
+    keep_detectors(path)
+    workspace = Workspace.open(path)
+    names = workspace.domains.generators
+    pairs = np.prod([len(workspace.domains.rows(names, split)) for split in ("train", "val")])
+    knn = METHODS["knn"]
+    seconds = knn.seconds(workspace, [names], EmbeddingView(), Protocol())
+    assert seconds == pytest.approx(pairs * PAIR_SECONDS)
+    monkeypatch.setattr(results, "ASKED", 0.0)
+    monkeypatch.setattr(type(knn), "seconds", lambda *_: 7200.0)
+    trained: list[object] = []
+    monkeypatch.setattr(type(knn), "train", lambda *_: trained.append(1))
+    app = open_app(path, "inspect", part="Like what")
+    assert not app.exception and not trained
+    (note,) = {one.value for one in app.info if "not stored yet" in one.value}
+    assert "Training 1 detector" in note and "about 120 minutes of one core" in note
+    assert "logistic" not in note
+    assert any("most similar" in str(one.proto) for one in app.main)

@@ -30,7 +30,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import SCORED, load_scores, parameters_of
 from aigi_core.detectors.token_views import AllLayersView, LayerView, PreView
-from aigi_core.detectors.training import SECONDS, training_seconds
+from aigi_core.detectors.training import SECONDS
 from aigi_core.errors import NotGivenError, NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.reading import read
@@ -559,14 +559,11 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
 def _ask(workspace: Workspace, setting: Setting) -> None:
     """Raise CostlyError where training would take long and nobody has said yes."""
     sets, n = len(setting.sets), len(workspace.domains)
-    seconds = training_seconds(workspace, sets, setting.view, protocol(setting))
+    own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, protocol(setting))
+    seconds = n * sets * SECONDS[False][False] if own is None else own
     if seconds <= ASKED:
         return
-    by = (
-        ""
-        if setting.method == DEFAULT_METHOD
-        else " by logistic regression; other methods take longer"
-    )
+    by = " by logistic regression; other methods take longer" if own is None else ""
     wait_for_yes(
         f"{'This detector is' if sets == 1 else 'These detectors are'} not stored yet."
         f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes"

@@ -102,6 +102,17 @@ class Method(ABC):
     def default_view(self) -> FeatureView:
         return self.views[0]()
 
+    def seconds(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | str,
+        protocol: Protocol,
+    ) -> float | None:
+        """Seconds of a core that training takes, about; None where that was not measured."""
+        del workspace, training_sets, view, protocol
+        return None
+
     @abstractmethod
     def train_on(
         self,

@@ -17,7 +17,13 @@ from aigi_core.detectors.presets import Means
 from aigi_core.detectors.protocol import Protocol, TrainingSet
 from aigi_core.detectors.residual import residual_directions, train_residual
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
-from aigi_core.detectors.training import TrainingImages, train, train_detectors, train_twice
+from aigi_core.detectors.training import (
+    TrainingImages,
+    train,
+    train_detectors,
+    train_twice,
+    training_seconds,
+)
 from aigi_core.errors import AigiError
 from aigi_core.workspace import Workspace
 
@@ -30,6 +36,15 @@ class LogisticRegression(Method):
     chosen = "C from eight values, by validation accuracy."
     cost = "Trains in tens of milliseconds, scores with one matrix product."
     linear = True
+
+    def seconds(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | str,
+        protocol: Protocol,
+    ) -> float:
+        return training_seconds(workspace, len(training_sets), view, protocol)
 
     def train_on(
         self,
