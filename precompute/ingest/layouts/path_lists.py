@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from aigi_core.manifest import FAKE, REAL
+from aigi_core.manifest import FAKE
 from aigi_core.remote import stands
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
@@ -23,6 +23,8 @@ from precompute.ingest.walk import FileEntry, shown, some
 
 SHAPE = "real.txt beside fake.txt or fake_<generator>.txt, a path on each line"
 UNNAMED = "unknown"
+MOST = 200
+"""Most files that are opened: more are texts of single images."""
 FILLERS = frozenset({"list", "image", "images", "img", "path", "paths", "file", "files", "0", "1"})
 """Parts of a list's name that say nothing."""
 
@@ -31,15 +33,17 @@ def parse(tree: Tree) -> Reading | None:
     """Every list's images; None where the lists are not all in one folder, or in folders that are
     called after splits: what other folders mean is not known.
     """
-    lists = [
-        (file, parts, lines)
+    named = [
+        (file, parts)
         for file in tree.files
         if not file.archive and file.path.lower().endswith(".txt")
         for parts in [_parts(file)]
         if parts is not None
-        for lines in [paths_alone(tree.root / file.path)]
-        if lines
     ]
+    if len(named) > MOST:
+        return None
+    read = [(file, parts, paths_alone(tree.root / file.path)) for file, parts in named]
+    lists = [one for one in read if one[2]]
     if {parts["label"] for _, parts, _ in lists} != {"real", "fake"}:
         return None
     if len({_plain_folders(file) for file, _, _ in lists}) > 1:
@@ -91,8 +95,8 @@ def _parts(file: FileEntry) -> dict[str, str] | None:
 
 
 def _class(word: str) -> int | None:
-    classes = (class_of_word(word), class_of_word(word.removesuffix("s")))
-    return next((one for one in classes if one in (REAL, FAKE)), None)
+    one = class_of_word(word)
+    return one if one is not None else class_of_word(word.removesuffix("s"))
 
 
 def _plain_folders(file: FileEntry) -> tuple[str, ...]:
