@@ -215,7 +215,7 @@ class LeftOut:
         means = pd.DataFrame([{"rule": key[1]} | own for key, own in rates.items()])
         means = means.groupby("rule", sort=False)[list(RATES)].mean().reset_index()
         table = self.rules.copy()
-        for at, name in enumerate(RATES, table.columns.get_loc("auc") + 1):
+        for at, name in enumerate(RATES, list(table.columns).index("auc") + 1):
             table.insert(at, name, means[name])
         rows, alarms = [], []
         for one, novel in self.kept:
