@@ -22,6 +22,7 @@ from aigi_core.transfer import (
     selection_stability,
 )
 from ui import results
+from ui.bodies import choices
 from ui.bodies import components as body
 from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, steps
@@ -38,11 +39,11 @@ CUTS = {"log-loss": "at the least log-loss", "first": "at the first", "last": "a
 
 with ui.page(__file__) as page:
     with page.controls():
-        used = results.choose_protocol(page)
+        used = choices.choose_protocol(page)
         atlas, domains = results.atlas(page.workspace, used.name), page.domains
         metric = METRICS[used.metric]
         searched = body.Searched.of(atlas, used.metric)
-        pair = results.choose_pair(page, used=used)
+        pair = choices.choose_pair(page, used=used)
         at_cut = page.toggle(
             "cut",
             "Cut at the best scores",

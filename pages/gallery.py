@@ -10,6 +10,7 @@ from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import ORDERS, VERDICTS, arrange
 from ui import results
+from ui.bodies import choices
 from ui.bodies import gallery as body
 from ui.toolkit.controls import OFFERED, offered
 
@@ -100,7 +101,7 @@ def show(
 
 with ui.page(__file__) as page:
     with page.controls():
-        setting, rows, row = results.choose_detector(page)
+        setting, rows, row = choices.choose_detector(page)
         detector = setting, row, rows[row]
         tests = page.generators("tests", "Tested on", page.domains.generators[-1:])
         images = body.images_of(page.workspace, setting, row, tuple(tests))

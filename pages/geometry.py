@@ -14,6 +14,7 @@ from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies import choices
 
 
 @ui.cached
@@ -96,7 +97,7 @@ with ui.page(__file__) as page:
     )
 
     with page.controls():
-        pair = results.choose_pair(page)
+        pair = choices.choose_pair(page)
     row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[
         0
     ]

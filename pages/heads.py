@@ -14,6 +14,7 @@ from aigi_core.errors import NotGivenError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.transfer import METRICS
 from ui import results
+from ui.bodies import choices
 from ui.bodies import heads as body
 from ui.results import attention
 from ui.toolkit.jobs import steps
@@ -29,7 +30,7 @@ ABLATION = "Without some heads"
 with ui.page(__file__) as page:
     workspace, generators = page.workspace, page.domains.generators
     with page.controls():
-        used = results.choose_protocol(page)
+        used = choices.choose_protocol(page)
         train = page.generator("train", "Trained on", attention.best_trained(workspace))
         others = [name for name in generators if name != train]
         if not others:

@@ -12,6 +12,7 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.geometry.projection import CELLED, TITLES, ImageMap, MapSettings
 from aigi_core.statements import counted
 from ui import results
+from ui.bodies import choices
 from ui.results import maps
 from ui.toolkit.images import Tile
 
@@ -129,7 +130,7 @@ with ui.page(__file__) as page:
         by = page.select(
             "colour", "Colour", ["source", "family", "verdict", "score", "split", "format"]
         )
-        shown = results.choose_detector(page)
+        shown = choices.choose_detector(page)
     settings = MapSettings(method=method)
     if (made := maps.asked(page, settings)) is None:
         page.answer(

@@ -24,6 +24,7 @@ from aigi_core.transfer import (
     standings,
 )
 from ui import results
+from ui.bodies import choices
 from ui.bodies.training import against_others
 from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, steps
@@ -73,7 +74,7 @@ with ui.page(__file__) as page:
             {m.title: m.name for m in METRICS.values()},
             METRICS[DEFAULT_METRIC].title,
         )
-        how = results.choose_setting(page, ())
+        how = choices.choose_setting(page, ())
     about, ranking = METRICS[metric], None
     try:
         ranking = ranked(page, (how, metric, tuple(tested), k, unseen))
@@ -224,7 +225,7 @@ with ui.page(__file__) as page:
             page.link("gallery", "Its mistakes", tests=tested, verdict="all mistakes", **opens)
         if not isinstance(detector, LinearDetector) or not detector.has_direction:
             st.caption(ui.inert(no_direction(detector)))
-        results.link_heads(page, trained, "Its generators' attention heads")
+        choices.link_heads(page, trained, "Its generators' attention heads")
 
     with page.section(
         "Compare and keep",

@@ -12,23 +12,23 @@ from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted, estimated
 from aigi_core.transfer import TRAINING, difference
 from ui import results
-from ui.bodies import compared
+from ui.bodies import choices, compared
 from ui.bodies import transfer as body
 from ui.toolkit.jobs import steps
 
 with ui.page(__file__) as page:
     with page.controls():
-        used = results.choose_protocol(page)
-        about = results.choose_metric(page, used)
+        used = choices.choose_protocol(page)
+        about = choices.choose_metric(page, used)
         how = page.select(
             "sets",
             "Training sets",
             list(TRAINING),
             help="; ".join(f"{k}: {v}" for k, v in TRAINING.items()),
         )
-        chosen = results.choose_setting(page, (), searched=True, used=used)
+        chosen = choices.choose_setting(page, (), searched=True, used=used)
         compare = page.toggle("compare", "Compare")
-    sets, (setting,), names = results.judged(page, how, chosen)
+    sets, (setting,), names = choices.judged(page, how, chosen)
     rows, metric = list(sets), about.name
     with steps("Detectors trained", "Training and measuring the detectors"):
         matrix = results.matrix(page.workspace, setting, metric).on(names)
@@ -148,10 +148,10 @@ with ui.page(__file__) as page:
                 part=compared.PART,
             )
             with page.controls():
-                other = results.choose_setting(
+                other = choices.choose_setting(
                     page, (), "B", beside=chosen, searched=True, used=used
                 )
-            common, pair, tested = results.judged(page, how, chosen, other)
+            common, pair, tested = choices.judged(page, how, chosen, other)
             seen_by_b = body.seen_by_b(page, other)
             first = results.matrix(page.workspace, pair[0], metric).on(tested)
             second = results.matrix(seen_by_b, pair[1], metric).on(tested)

@@ -13,6 +13,7 @@ from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted, p_text
 from aigi_core.transfer import make_training_sets
 from ui import results
+from ui.bodies import choices
 from ui.bodies import words as body
 from ui.results import explanations
 
@@ -21,8 +22,8 @@ CONCEPT = "Without a concept"
 
 with ui.page(__file__) as page:
     with page.controls():
-        used = results.choose_protocol(page)
-        setting, names, row = results.choose_detector(page, used)
+        used = choices.choose_protocol(page)
+        setting, names, row = choices.choose_detector(page, used)
     with page.controls():
         texts = explanations.choose_texts(page, used)
         shown = int(page.slider("shown", "Rows", 5, explanations.LISTED, 12))
@@ -129,7 +130,7 @@ with ui.page(__file__) as page:
         ):
             with page.controls("Another"):
                 other = page.select("train_b", "Detector B", list(others), train)
-                setting_b = results.choose_setting(
+                setting_b = choices.choose_setting(
                     page, tuple(others.values()), "B", beside=setting, used=used
                 )
             comparison = explanations.comparison(

@@ -13,8 +13,7 @@ from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
 from tests.pages.reading import noted, stats, tables, text_of
-from ui import results
-from ui.results import maps
+from ui.results import maps, trained
 
 Open = Callable[..., AppTest]
 
@@ -139,7 +138,7 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
 def test_a_map_of_many_images_is_computed_where_it_is_asked_for(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "LARGE", 10)
+    monkeypatch.setattr(trained, "LARGE", 10)
     made: list[int] = []
     compute = maps.image_map
     monkeypatch.setattr(maps, "image_map", lambda *asked: made.append(1) or compute(*asked))

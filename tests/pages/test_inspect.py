@@ -218,6 +218,10 @@ def test_an_upload_of_one_colour_gets_no_call(open_app: Open, at_hand: Workspace
     app = upload(open_app(at_hand.path, "inspect"), ("dot.png", dot))
     assert not app.exception and not app.error
     assert "no call can be made" in text_of(app) and "called real" not in text_of(app)
+    app = upload(app, ("dot.png", dot), ("good.png", encoded(make_picture(1, 701))))
+    app.session_state["part"] = "All files"
+    table = next(table for table in tables(app.run()) if "file" in table.columns)
+    assert (table["verdict"] == "no verdict").tolist() == [True, False]
 
 
 def test_hostile_uploads_are_one_line_each_and_the_others_go_on(

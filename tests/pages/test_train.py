@@ -25,7 +25,7 @@ from aigi_core.workspace import Workspace
 from tests.pages.reading import headline, links_of, noted, stats, tables, text_of
 from ui import results
 from ui.bodies.training import against_others
-from ui.results import archive
+from ui.results import archive, trained
 
 Open = Callable[..., AppTest]
 
@@ -90,7 +90,7 @@ def test_residuals_are_not_ranked_and_the_page_stands(open_app: Open, synthetic:
 def test_many_images_are_ranked_where_it_is_asked_for(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "LARGE", 10)
+    monkeypatch.setattr(trained, "LARGE", 10)
     ranked: list[int] = []
     rank = results.ranked_sets
     monkeypatch.setattr(results, "ranked_sets", lambda *asked: ranked.append(1) or rank(*asked))

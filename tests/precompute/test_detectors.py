@@ -21,7 +21,7 @@ from precompute import detectors as detectors_job
 from precompute.__main__ import main
 from tests.factory import edit_images, make_workspace
 from ui import results
-from ui.results import inspection, maps
+from ui.results import inspection, maps, trained
 
 
 def test_trained_once(
@@ -80,14 +80,14 @@ def test_scores_of_many_images_are_kept(
     synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
-    for module, name in ((detectors_job, "SCORED"), (results, "LARGE")):
+    for module, name in ((detectors_job, "SCORED"), (trained, "LARGE")):
         monkeypatch.setattr(module, name, 10)
     assert main(["detectors", "--workspace", str(path)]) == 0
     workspace = Workspace.open(path)
     setting = results.Setting(tuple((name,) for name in workspace.domains.generators))
     kept = results.detectors(workspace, setting), results.twins(workspace, setting)
     expected = [score_detectors(one, workspace) for one in kept]
-    monkeypatch.setattr(results, "score_detectors", lambda *_: pytest.fail("scored once more"))
+    monkeypatch.setattr(trained, "score_detectors", lambda *_: pytest.fail("scored once more"))
     shown = results.scores(workspace, setting), results.held_out(workspace, setting)
     for one, other in zip(expected, shown, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -105,7 +105,7 @@ def test_scores_of_many_images_are_kept(
     np.testing.assert_allclose(own.held_out, plain.held_out, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(scored, plain.on_test[1], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(own.draws, plain.draws, rtol=1e-9, atol=1e-9)
-    for module, name in ((detectors_job, "SCORED"), (results, "LARGE")):
+    for module, name in ((detectors_job, "SCORED"), (trained, "LARGE")):
         monkeypatch.setattr(module, name, 10)
     assert inspection.distances(workspace).tolist() == looked.nearest.distances.tolist()
     computed = projection.image_map(workspace, detectors_job.COMPONENTS)

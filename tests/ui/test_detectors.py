@@ -13,6 +13,7 @@ from aigi_core.detectors.stored import save_detectors
 from aigi_core.detectors.training import train
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.results import trained
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_an_ensemble_reports_each_detector(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports: list[tuple[int, int]] = []
-    monkeypatch.setattr(results, "step", lambda done, of: reports.append((done, of)))
+    monkeypatch.setattr(trained, "step", lambda done, of: reports.append((done, of)))
     sets = tuple((name,) for name in workspace.domains.generators[:2])
     setting = results.Setting(sets, method="ensemble-mean")
     made = results.detectors.__wrapped__(workspace, setting)  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ from tests.stress.factory import EVERY, add_copies
 from ui import beginnings, preparation, results
 from ui.bodies import stress
 from ui.preparation import prepare
-from ui.results import attention, encodings, explanations, inspection
+from ui.results import attention, encodings, explanations, inspection, trained
 from ui.toolkit import workspaces
 
 
@@ -45,7 +45,7 @@ def test_what_is_prepared_is_not_computed_again(
 
     monkeypatch.setattr(type(METHODS["logistic"]), "train", refuse)
     for name in ("transfer_matrix", "examples"):
-        monkeypatch.setattr(results, name, refuse)
+        monkeypatch.setattr(trained, name, refuse)
     workspace = workspaces.open_path(str(path))
     assert results.default_matrix(workspace).test == workspace.domains.generators
     assert results.fact_matrix(workspace).test == workspace.domains.generators
@@ -59,13 +59,13 @@ def test_of_a_large_workspace_no_detectors_of_file_facts_are_trained(
 ) -> None:
     path = make_workspace(tmp_path / "w", seed=12)
     monkeypatch.setenv("AIGI_WORKSPACE", str(path))
-    monkeypatch.setattr(results, "LARGE", 10)
+    monkeypatch.setattr(trained, "LARGE", 10)
 
     def refuse(*_: object) -> None:
         raise AssertionError("trained")
 
     with monkeypatch.context() as patched:
-        patched.setattr(results, "stored_fact_scores", refuse)
+        patched.setattr(trained, "stored_fact_scores", refuse)
         prepare()
         app = open_app(path, "overview")
     assert not app.exception and not app.error
@@ -98,7 +98,7 @@ def test_what_a_page_begins_with_is_not_computed_again(
         asked.append(function.__name__)
         raise AssertionError("computed again")
 
-    for module in (results, attention, encodings, inspection, stress):
+    for module in (trained, attention, encodings, inspection, stress):
         monkeypatch.setattr(module, "apart", refuse)
     for name in ("build_panel", "calls_on_test"):
         monkeypatch.setattr(inspection, name, refuse)
@@ -254,18 +254,18 @@ def test_training_of_minutes_waits_for_a_yes(
 ) -> None:
     path = make_workspace(tmp_path / "w", seed=14)
     keep_detectors(path)
-    monkeypatch.setattr(results, "ASKED", 0.0)
-    trained: list[object] = []
-    train = results.apart
-    monkeypatch.setattr(results, "apart", lambda *a, **k: trained.append(a) or train(*a, **k))
+    monkeypatch.setattr(trained, "ASKED", 0.0)
+    asked: list[object] = []
+    train = trained.apart
+    monkeypatch.setattr(trained, "apart", lambda *a, **k: asked.append(a) or train(*a, **k))
     app = open_app(path, "transfer")
-    assert not app.exception and not app.error and not app.info and not trained
+    assert not app.exception and not app.error and not app.info and not asked
     app = open_app(path, "transfer", view="Embedding, unnormalised")
-    assert not app.exception and not app.error and not trained
+    assert not app.exception and not app.error and not asked
     (note,) = {one.value for one in app.info}
     assert "Training 4 detectors" in note and "about 1 second of one core" in note
     app.button(key="begin-costly").click().run()
-    assert not app.exception and trained and not app.info
+    assert not app.exception and asked and not app.info
     assert any("Balanced accuracy" in str(one.proto) for one in app.html)
 
 

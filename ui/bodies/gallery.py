@@ -20,6 +20,7 @@ from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import SIZES, filter_gallery, gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.bodies import choices
 from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.toolkit.controls import set_controls
 from ui.toolkit.images import Tile
@@ -236,7 +237,7 @@ def show_evidence(page: Page, key: str, setting: results.Setting, row: int, imag
     page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
     strongest = terms[terms["layer"] >= 0].iloc[0]
     head = f"{strongest['layer']}.{strongest['head']}"
-    results.link_heads(page, setting.sets[row], "Open the strongest head", head=head)
+    choices.link_heads(page, setting.sets[row], "Open the strongest head", head=head)
 
 
 def show_image(page: Page, image: pd.Series, setting: results.Setting, row: int) -> None:

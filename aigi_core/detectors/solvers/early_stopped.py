@@ -127,9 +127,11 @@ def _saga(images: Images, C: float, limits: Sequence[int]) -> list[LogisticFit]:
     penalty = 1.0 / C / n
     largest = row_norms(images.X, squared=True).max()
     step = get_auto_step_size(largest, penalty, "log", images.intercept, n_samples=n, is_saga=True)
-    w, intercept, gradients = np.zeros((p, 1)), np.zeros(1), np.zeros((p, 1))
-    remembered, seen, of_intercept = np.zeros((n, 1)), np.zeros(n, np.int32), np.zeros(1)
-    known, passes, ended = 0, 0, False
+    w, gradients = np.zeros((p, 1)), np.zeros((p, 1))
+    intercept, of_intercept = np.zeros(1), np.zeros(1)
+    remembered, seen = np.zeros((n, 1)), np.zeros(n, np.int32)
+    known = passes = 0
+    ended = False
     fits: list[LogisticFit] = []
     for limit in limits:
         while passes < limit and not ended:

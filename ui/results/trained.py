@@ -1,0 +1,458 @@
+"""Detectors, their scores and matrices, computed once a workspace and setting for all sessions."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from aigi_core.audit.cached import load_fact_matrix, stored_fact_scores
+from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
+from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.methods.base import WIDER_GRID, at_grid_edge
+from aigi_core.detectors.presets import Preset, preset
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.residual import train_residual
+from aigi_core.detectors.stored import SCORED, load_scores, parameters_of
+from aigi_core.detectors.training import SECONDS
+from aigi_core.errors import NotMadeError
+from aigi_core.explain.evidence import Evidence, evidence
+from aigi_core.explain.reading import read
+from aigi_core.geometry import GeometryComparison, compare_geometry
+from aigi_core.manifest import REAL
+from aigi_core.metrics import Column
+from aigi_core.overview import describe, examples
+from aigi_core.statements import best_of, counted, part_counted
+from aigi_core.transfer import (
+    DEFAULT_METRIC,
+    METRICS,
+    Atlas,
+    Cell,
+    MatrixDifference,
+    Pair,
+    TargetRanking,
+    TrainSet,
+    TransferMatrix,
+    d_eval,
+    difference,
+    highest_change,
+    make_training_sets,
+    open_cell,
+    rank_for_targets,
+    score_twice,
+    transfer_matrix,
+)
+from aigi_core.transfer.kept import load_matrix
+from aigi_core.transfer.matrix import columns_of
+from aigi_core.transfer.training_sets import ScoreSets, rows_of_sets
+from aigi_core.workspace import Workspace
+from ui.results.settings import (
+    EMBEDDING,
+    OURS,
+    RESIDUAL,
+    Setting,
+    feature_view,
+    method,
+    protocol,
+)
+from ui.toolkit.apart import apart
+from ui.toolkit.costly import lasting, wait_for_yes
+from ui.toolkit.images import Tile
+from ui.toolkit.jobs import step
+from ui.toolkit.workspaces import cached
+
+TOGETHER = 100
+"""Training sets that are fitted at once."""
+
+contents = cached(describe)
+
+EXAMPLE_WIDTH = 110
+"""Least width, px, of an example's tile on the first page."""
+
+ASKED = 30.0
+"""Seconds of a core from which on detectors are trained only where somebody says so."""
+
+LARGE = SCORED
+"""Images from which on a workspace is :func:`large`."""
+
+
+def edges_in_words(workspace: Workspace, setting: Setting) -> str:
+    """How many detectors have a C at the edge of the grid that was tried; empty for none."""
+    linear = [one for one in detectors(workspace, setting) if isinstance(one, LinearDetector)]
+    if not (edge := sum(map(at_grid_edge, linear))):
+        return ""
+    count = part_counted(edge, len(linear), "detector")
+    return (
+        f" C lies at the edge of its grid for {count}. A value beyond might do better. {WIDER_GRID}"
+    )
+
+
+def best_pair_warning(workspace: Workspace, pair: tuple[str, ...], used: Preset = OURS) -> str:
+    """What to say of a pair that was chosen for its result; empty for others, for none, and where
+    no pair gains.
+    """
+    if not pair:
+        return ""
+    searches = atlas(workspace, used.name)
+    best = highest_change(searches.removals())
+    if set(pair) != set(searches.best_pair()) or best is None or best.value <= 0:
+        return ""  # of a change that is no gain, nothing is overstated
+    return (
+        f"This pair is {best_of(len(searches.pairs), 'pair')}: it was chosen on the images that it"
+        " is judged on, so its change is overestimated."
+    )
+
+
+def searched_view(
+    workspace: Workspace, kind: str, d_search: Pair, used: Preset = OURS
+) -> FeatureView:
+    """What the atlas's search of a kind (a value of :data:`SEARCHED`) on a pair has left."""
+    searches = atlas(workspace, used.name)
+    if kind == "heads":
+        return HeadsView(searches.top_heads(*d_search), space=used.head_space)
+    return EmbeddingView(without=searches.removed(d_search))
+
+
+@cached
+def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
+    """One detector a training set, by the paper's protocol: C chosen on validation, refitted on
+    train plus validation.
+
+    Read where a job has kept them. Methods that take longer report each detector (see
+    :func:`ui.toolkit.jobs.steps`).
+    """
+    how, used = method(setting), protocol(setting)
+    view = setting.view
+    if kept := _kept(workspace, setting, used):
+        return kept
+    _ask(workspace, setting)
+    if how.name == RESIDUAL:
+        means = preset(setting.protocol).residual
+        return tuple(train_residual(workspace, setting.sets, used, means=means))
+    seen = view if isinstance(view, FeatureView) else None
+    if not how.slow:
+        return tuple(apart(how.train, workspace, setting.sets, seen, used))
+    how.check(workspace, seen or how.default_view())
+    how, trained = how.bound(workspace), list[Detector]()
+    for done, names in enumerate(setting.sets, 1):
+        trained += how.train(workspace, [names], seen, used)
+        step(done, len(setting.sets))
+    return tuple(trained)
+
+
+def _ask(workspace: Workspace, setting: Setting) -> None:
+    """Raise CostlyError where training would take long and nobody has said yes."""
+    sets, n = len(setting.sets), len(workspace.domains)
+    own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, protocol(setting))
+    seconds = n * sets * SECONDS[False][False] if own is None else own
+    if seconds <= ASKED:
+        return
+    by = " by logistic regression; other methods take longer" if own is None else ""
+    wait_for_yes(
+        f"{'This detector is' if sets == 1 else 'These detectors are'} not stored yet."
+        f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes"
+        f" {lasting(seconds)} of one core{by}. Any click stops the training."
+        f" '{workspace.command('detectors')}' stores the detectors that pages show first.",
+        (workspace.identity, setting),
+    )
+
+
+def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...] | None:
+    """The setting's detectors as a job has kept them, together or among those of each generator;
+    None where none has."""
+    if not isinstance(setting.view, EmbeddingView):
+        return None
+    how, every = METHODS[setting.method], _each(workspace)
+    kept = how.kept(workspace, setting.sets, setting.view, used)
+    among = bool(setting.sets) and set(setting.sets) < set(every)
+    if kept is None and among and (whole := how.kept(workspace, every, setting.view, used)):
+        kept = [whole[every.index(own)] for own in setting.sets]
+    return None if kept is None else tuple(kept)
+
+
+def _each(workspace: Workspace) -> tuple[TrainSet, ...]:
+    """The training sets of one generator each."""
+    return tuple((name,) for name in workspace.domains.generators)
+
+
+def archive(detector: Detector) -> bytes:
+    """A detector's two files as a ZIP archive."""
+    buffer = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle,
+    ):
+        detector.save(Path(folder) / "detector")
+        for file in sorted(Path(folder).iterdir()):
+            bundle.write(file, file.name)
+    return buffer.getvalue()
+
+
+@cached
+def scores(workspace: Workspace, setting: Setting) -> np.ndarray:
+    """[K, N] log-odds of every image of the workspace."""
+    return _scores(workspace, detectors(workspace, setting), protocol(setting))
+
+
+def _scores(workspace: Workspace, trained: Sequence[Detector], used: Protocol) -> np.ndarray:
+    """Scores of all images; of many, those of detectors that a job trained are kept, too."""
+    values = load_scores(workspace, trained, used) if large(workspace) else None
+    if values is None:
+        values = score_detectors(trained, workspace)
+    values.flags.writeable = False
+    return values
+
+
+# A matrix carries its draws (15 x 15 cells, 1,000 draws, float32: 0.9 MB a metric), hence one
+# metric at a time.
+@cached
+def matrix(workspace: Workspace, setting: Setting, metric: str) -> TransferMatrix:
+    """The transfer matrix in one metric, on the test split, with 1,000 bootstrap draws; read where
+    a job has kept it."""
+    domains, view = workspace.domains, setting.view
+
+    def columns() -> Sequence[Column]:
+        own = np.array([detector.threshold for detector in detectors(workspace, setting)])
+        every = scores(workspace, setting)
+        return columns_of(every, domains, domains.generators, [own] * len(domains.generators))
+
+    if isinstance(view, EmbeddingView):
+        of = parameters_of(setting.sets, view, protocol(setting), setting.method)
+        if kept := load_matrix(workspace, of, (metric,), columns):
+            return kept
+        every = _each(workspace)
+        if large(workspace) and metric == DEFAULT_METRIC and set(setting.sets) < set(every):
+            whole = matrix(workspace, replace(setting, sets=every), metric)
+            return whole.rows([every.index(own) for own in setting.sets])
+    thresholds = np.array([detector.threshold for detector in detectors(workspace, setting)])
+    return transfer_matrix(
+        scores(workspace, setting),
+        domains,
+        setting.sets,
+        thresholds=thresholds,
+        held_out=(
+            held_out(workspace, setting) if METRICS[metric].threshold == "held out" else None
+        ),
+        metrics=(metric,),
+    )
+
+
+def matrix_of_each(
+    workspace: Workspace,
+    used: Preset,
+    view: FeatureView = EMBEDDING,
+    among: Sequence[str] | None = None,
+) -> TransferMatrix:
+    """A detector of each generator on all of them in a protocol's metric, or of some on these. On
+    the whole embedding it is a part of the matrix of all, which other pages begin with.
+    """
+    every = workspace.domains.generators
+    names = every if among is None else tuple(among)
+    trained = every if view == EMBEDDING else names
+    sets = tuple((name,) for name in trained)
+    setting = Setting(sets, view, balance=used == OURS, protocol=used.name)
+    whole = matrix(workspace, setting, used.metric)
+    if names == whole.test == trained:
+        return whole
+    return whole.rows([trained.index(name) for name in names]).on(names)
+
+
+def _sets_of(names: Sequence[str], k: int) -> list[TrainSet]:
+    return [one for size in range(1, k + 1) for one in combinations(names, size)]
+
+
+def cost_of_sets(workspace: Workspace, k: int) -> tuple[int, float]:
+    """How many training sets of up to ``k`` generators there are, and about how many seconds of a
+    core their training takes."""
+    sets = len(_sets_of(workspace.domains.generators, k))
+    # all sets share one copy in memory, however many images there are
+    return sets, sets * len(workspace.domains) * SECONDS[False][True]
+
+
+@partial(cached, most=8)  # tens of megabytes each
+def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSets, ScoreSets]:
+    """Scores of every set of up to ``k`` generators, trained once for all that is then asked of
+    them: as the setting says, and without the refit on validation images, which then can choose.
+    """
+    sets = _sets_of(workspace.domains.generators, k)
+    how = (workspace, feature_view(setting), protocol(setting), method(setting))
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(sets), TOGETHER):
+        parts.append(apart(score_twice, sets[start : start + TOGETHER], *how))
+        step(min(start + TOGETHER, len(sets)), len(sets))
+    row = {frozenset(one): at for at, one in enumerate(sets)}
+    judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
+    return partial(rows_of_sets, judged, row), partial(rows_of_sets, choosing, row)
+
+
+@cached
+def ranked_sets(
+    workspace: Workspace,
+    how: Setting,
+    metric: str,
+    targets: tuple[str, ...],
+    k: int,
+    unseen: bool,
+) -> TargetRanking:
+    """Every training set of up to k generators, ranked for these targets."""
+    scores = scored_sets(workspace, how, k)
+    return apart(
+        rank_for_targets,
+        *scores,
+        workspace.domains,
+        targets,
+        k_max=k,
+        unseen=unseen,
+        metric=metric,
+    )
+
+
+@cached
+def twins(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
+    """The same training without its validation images; read where a job has kept it."""
+    if kept := _kept(workspace, setting, replace(protocol(setting), refit=False)):
+        return kept
+    _ask(workspace, setting)
+    how = method(setting).bound(workspace)
+    return tuple(apart(how.twins, workspace, detectors(workspace, setting)))
+
+
+@cached
+def held_out(workspace: Workspace, setting: Setting) -> np.ndarray:
+    """[K, N] scores of the :func:`twins`, which can then set thresholds and calibrate."""
+    used = replace(protocol(setting), refit=False)
+    return _scores(workspace, twins(workspace, setting), used)
+
+
+@cached
+def example_tiles(workspace: Workspace) -> tuple[Tile, ...]:
+    """Two images of each generator and six real ones, named."""
+    domains = workspace.domains
+    named = [
+        (one, domains.family_of[one], row)
+        for one in domains.generators
+        for row in examples(workspace, one)
+    ]
+    named += [("real", "photograph", row) for row in examples(workspace, None, 6)]
+    return tuple(Tile(int(row), [one, family]) for one, family, row in named)
+
+
+def default_matrix(workspace: Workspace) -> TransferMatrix:
+    """The matrix that pages begin with: a detector of each generator on the embedding, in
+    :data:`DEFAULT_METRIC`.
+    """
+    sets = make_training_sets(workspace.domains, "each generator")
+    return matrix(workspace, Setting(tuple(sets.values())), DEFAULT_METRIC)
+
+
+@cached
+def cell(workspace: Workspace, setting: Setting, row: int, test: str) -> Cell:
+    """One cell of the matrix opened: the row-th detector on a test generator."""
+    threshold = detectors(workspace, setting)[row].threshold
+    return open_cell(scores(workspace, setting)[row], workspace.domains, test, threshold=threshold)
+
+
+@cached
+def atlas(workspace: Workspace, protocol: str = "ours") -> Atlas:
+    """The searches of pairs by a protocol; WorkspaceError, which names the command, where they were
+    not run.
+    """
+    return Atlas.open(workspace, protocol=protocol)
+
+
+def large(workspace: Workspace) -> bool:
+    """Whether it has so many images that pages compute only what they are asked for; all else
+    is left to jobs."""
+    return len(workspace.images) > LARGE
+
+
+@cached
+def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferMatrix:
+    """The matrix of detectors that see nothing but file facts (format, size, compression); read
+    where a job has kept it.
+
+    Raises:
+        NotMadeError: of a :func:`large` workspace none is kept; says what to run.
+    """
+    if kept := load_fact_matrix(workspace, metric):
+        return kept
+    if large(workspace):
+        raise NotMadeError(
+            "Detectors of file facts alone take seconds for every ten thousand images, and"
+            f" {workspace.path} has {counted(len(workspace.images), 'image')}: run"
+            f" '{workspace.command('detectors')}' once, which stores them."
+        )
+    scores = apart(stored_fact_scores, workspace)
+    train = workspace.domains.generators
+    return transfer_matrix(scores, workspace.domains, train, metrics=(metric,))
+
+
+@cached
+def facts_against_detectors(workspace: Workspace) -> MatrixDifference:
+    """Balanced accuracy of :func:`fact_matrix` minus that of :func:`default_matrix`, cell by
+    cell.
+
+    Raises:
+        NotMadeError: see :func:`fact_matrix`.
+    """
+    return difference(fact_matrix(workspace), default_matrix(workspace), DEFAULT_METRIC)
+
+
+@cached
+def strongest_heads(
+    workspace: Workspace, setting: Setting, row: int, images: tuple[int, ...]
+) -> dict[int, str]:
+    """Image -> the head that says most for its verdict, and by how much more than on the average
+    real image; empty for a workspace without heads, or a detector without weights.
+    """
+    if "heads.npy" not in workspace.manifest["files"] or not images:
+        return {}
+    detector = detectors(workspace, setting)[row]
+    if not isinstance(detector, LinearDetector) or not detector.has_direction:
+        return {}
+    own = evidence(workspace, read(workspace, detector), np.array(images))
+    strongest = own.relative_to(average_real(workspace, setting, row)).strongest_towards(
+        own.logit > detector.threshold
+    )
+    return {
+        image: f"head {layer}.{head}: {value:+z.2f}"
+        for image, (layer, head, value) in zip(images, strongest, strict=True)
+    }
+
+
+@cached
+def average_real(workspace: Workspace, setting: Setting, row: int) -> Evidence:
+    """One detector's logits on all real test images, head by head: what others are compared
+    with.
+    """
+    domains = workspace.domains
+    rows = np.flatnonzero((domains.labels == REAL) & (domains.split == "test"))
+    return evidence(workspace, read(workspace, detectors(workspace, setting)[row]), rows)
+
+
+@cached
+def removal_geometry(
+    workspace: Workspace, pair: Pair, removed: tuple[int, ...]
+) -> GeometryComparison:
+    """What a removal does to the shape of the space, on the test images of its D_eval."""
+    rows = workspace.domains.rows(d_eval(workspace.domains, pair), "test")
+    embedding = EMBEDDING.matrix(workspace, rows)
+    return compare_geometry(embedding, ~np.isin(np.arange(embedding.shape[1]), removed))
+
+
+@cached
+def compared_evidence(workspace: Workspace, setting: Setting, row: int, image: int) -> Evidence:
+    """One detector's logit on one image, head by head, as differences from the average real test
+    image.
+    """
+    reading = read(workspace, detectors(workspace, setting)[row])
+    own = evidence(workspace, reading, np.array([image]))
+    return own.relative_to(average_real(workspace, setting, row))
