@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from time import perf_counter
@@ -45,6 +45,20 @@ class Engine(Protocol):
         """
 
 
+def _as_completed(jobs: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """Futures as they end, woken every second: a Ctrl-C that the system hands to another thread is
+    only obeyed once the main thread runs.
+    """
+    waiting = set(jobs)
+    while waiting:
+        try:
+            for job in as_completed(waiting, timeout=1):
+                waiting.discard(job)
+                yield job
+        except TimeoutError:
+            continue
+
+
 @dataclass(frozen=True)
 class LocalEngine:
     """Processes on this machine.
@@ -69,7 +83,7 @@ class LocalEngine:
         with worker_pool(min(self.workers, len(tasks)), start, *args) as pool:
             jobs = {submit(pool, function, *task): number for number, task in enumerate(tasks)}
             try:
-                for job in as_completed(jobs):
+                for job in _as_completed(jobs):
                     yield jobs[job], job.result()
             except BrokenProcessPool as error:
                 raise AigiError(
