@@ -69,14 +69,15 @@ def test_the_job_keeps_the_matrix_that_pages_begin_with(
     synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ui import results
+    from ui.results import trained
 
     copytree(synthetic_path, tmp_path / "w")
     fresh = results.default_matrix(Workspace.open(tmp_path / "w"))
     keep_detectors(tmp_path / "w")
     workspace = Workspace.open(tmp_path / "w")
     assert workspace.result_path(KIND.name, "").is_dir()
-    monkeypatch.setattr(results, "scores", lambda *_: pytest.fail("nothing is scored"))
-    monkeypatch.setattr(results, "transfer_matrix", lambda *_, **__: pytest.fail("nor measured"))
+    monkeypatch.setattr(trained, "scores", lambda *_: pytest.fail("nothing is scored"))
+    monkeypatch.setattr(trained, "transfer_matrix", lambda *_, **__: pytest.fail("nor measured"))
     kept = results.default_matrix(workspace)
     pd.testing.assert_frame_equal(kept.to_frame(), fresh.to_frame())
     assert kept.hardest(DEFAULT_METRIC) == fresh.hardest(DEFAULT_METRIC)

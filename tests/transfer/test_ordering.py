@@ -58,7 +58,8 @@ def test_the_figure_follows_and_its_means_open_nothing(matrix: TransferMatrix) -
         matrix.test[columns[0]],
     ]
     whole = matrix.mean("auc", ~matrix.in_domain)
-    assert f"mean {whole.value:.3f} [{whole.low:.3f}" in cells.hovertext[-1]
+    shown = f"{whole.value:.3f}<br>95% interval: {whole.low:.3f} to {whole.high:.3f}<br>"
+    assert shown in cells.hovertext[-1]
     counts = figures.transfer_heatmap(matrix, "auc", show="n")
     assert np.array(counts.data[0].z)[0, 0] == matrix.n_fake[0] + matrix.n_real[0]
     stretched = figures.transfer_heatmap(matrix, "auc", stretch=True).data[0]
