@@ -121,13 +121,6 @@ def verdicts(
     results = []
     for generator, cell in cells.items():
         separated = tuple(v for v in facts if _separated(facts_separate[v], generator, level))
-        content_tells = content_separates is not None and _separated(
-            content_separates, generator, level
-        )
-        if content_tells and content is not None:
-            row = content[content["generator"] == generator].iloc[0]
-            # separable, yet each side finds its like on the other: no sign of other content
-            content_tells = min(row["matched_high"], row["mirrored_high"]) < row["expected"]
         results.append(
             Verdict(
                 generator,
@@ -138,7 +131,7 @@ def verdicts(
                 n_fake=int(detector.n_fake[cell[1]]),
                 n_real=int(detector.n_real[cell[1]]),
                 separated=separated,
-                content=bool(content_tells and content is not None),
+                content=_content_tells(content, content_separates, generator, level),
                 overlay=overlays is not None and _separated(overlays, generator, level),
             )
         )
@@ -195,6 +188,16 @@ def told(
             sentences.append(about.overlay(overlays))
         results.append(replace(verdict, sentences=tuple(sentences)))
     return results
+
+
+def _content_tells(
+    content: pd.DataFrame | None, separates: pd.DataFrame | None, generator: str, level: float
+) -> bool:
+    if content is None or separates is None or not _separated(separates, generator, level):
+        return False
+    row = content[content["generator"] == generator].iloc[0]
+    # Where each side finds its like on the other, that they separate is no sign of other content.
+    return bool(min(row["matched_high"], row["mirrored_high"]) < row["expected"])
 
 
 def _separated(table: pd.DataFrame, generator: str, level: float) -> bool:

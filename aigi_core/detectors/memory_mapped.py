@@ -116,18 +116,15 @@ def choose_by_passes(
         )
     chosen = [
         Chosen(fit.weights[0], float(fit.intercept[0]), grid[at], validation)
+        for first in range(0, len(starts), len(best))
         for fit, at, validation in zip(
-            starts,
-            best * (len(starts) // len(best)),
-            validations * (len(starts) // len(best)),
-            strict=True,
+            starts[first : first + len(best)], best, validations, strict=True
         )
     ]
-    alone = chosen[len(best) :]
-    return [
-        replace(one, before=alone[k] if alone else None)
-        for k, one in enumerate(chosen[: len(best)])
-    ]
+    whole, alone = chosen[: len(best)], chosen[len(best) :]
+    if not alone:
+        return whole
+    return [replace(one, before=twin) for one, twin in zip(whole, alone, strict=True)]
 
 
 def _problem(

@@ -97,19 +97,20 @@ def _trained(
     if not takes_passes(seen, protocol, *workspace.embeddings.shape):
         return train_twice(training_images(workspace, names, seen), names, protocol)
     assert isinstance(seen, EmbeddingView), "what takes_passes accepts"
-    known = provenance_of(workspace)
-    return [
-        tuple(
-            _detector(seen, one, own, _rows(workspace.domains, own, used), used, known)
-            for one, used in (
-                (chosen, protocol),
-                (chosen.before or chosen, replace(protocol, refit=False)),
+    known, made = provenance_of(workspace), []
+    for chosen, own in zip(
+        choose_by_passes(workspace, names, seen, protocol, twins=twins), names, strict=True
+    ):
+        kinds = [(chosen, protocol)]
+        if twins:
+            kinds.append((chosen.before or chosen, replace(protocol, refit=False)))
+        made.append(
+            tuple(
+                _detector(seen, one, own, _rows(workspace.domains, own, used), used, known)
+                for one, used in kinds
             )
         )
-        for chosen, own in zip(
-            choose_by_passes(workspace, names, seen, protocol, twins=twins), names, strict=True
-        )
-    ]
+    return made
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # it needs torch, this module does not
 SMALL = 360
 """Longest side, in pixels, of the copy that is kept to be shown."""
 BATCH = 8
+NO_VERDICT = "no verdict"
+"""What stands for the call on an image of one colour (:func:`is_blank`)."""
 ENLARGED, LONGER = 4, 3
 """From how many times on it is noted that an image is enlarged, or longer than it is wide."""
 

@@ -13,7 +13,7 @@ from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.copies import likely_copies
-from aigi_core.inspection.intake import BATCH, Opened, encode, is_blank, open_images
+from aigi_core.inspection.intake import BATCH, NO_VERDICT, Opened, encode, is_blank, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.unseen import choose_rule
@@ -145,7 +145,7 @@ def _outcome(
         "logit": logit,
         "probability": probability,
         "probability_interval": [low, high],
-        "verdict": "no verdict"
+        "verdict": NO_VERDICT
         if is_blank(one.pixels)
         else str(panel.calls(0, np.array([logit]), rate)[0]),
         "nearest_cosine": 1 - far.distance,

@@ -23,8 +23,10 @@ from aigi_core.commands import command
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.solvers.elimination import Cut, cut_at
 from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.intervals import rate_of_draws
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
+from aigi_core.resampling import pair_weights
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.pairs import Pair
@@ -357,6 +359,33 @@ class Atlas(ShortRepr):
         at = self._at((train, val))
         way = 0 if self.pairs[at] == (train, val) else 1
         return tuple((int(layer), int(head)) for layer, head in self.arrays["top_heads"][at, way])
+
+    def head_census(self, draws: int = 2000) -> pd.DataFrame:
+        """How often each head is among the best, over all searched pairs in both directions.
+
+        Returns:
+            One row a head that was chosen, the most frequent first: ``head`` ("layer.index"),
+                ``times``, ``share`` of ``n`` pairs, ``low, high`` (95%; generators are drawn, which
+                pairs share). Empty where no pair was searched.
+        """
+        pairs = [way for a, b in self.pairs for way in ((a, b), (b, a))]
+        if not pairs:
+            return pd.DataFrame()
+        chosen = pd.DataFrame(
+            [{f"{layer}.{head}": 1.0 for layer, head in self.top_heads(*pair)} for pair in pairs]
+        ).fillna(0.0)
+        weights = pair_weights(pairs, draws)
+        weights = weights[weights.any(axis=1)]
+        drawn = weights @ chosen.to_numpy() / weights.sum(axis=1, keepdims=True)
+        share = chosen.mean().to_numpy()
+        low, high = rate_of_draws(share, drawn, len(pairs))
+        times = chosen.sum().astype(int).to_numpy()
+        columns = dict(head=chosen.columns, times=times, share=share, low=low, high=high)
+        return (
+            pd.DataFrame(columns)
+            .assign(n=len(pairs))
+            .sort_values("times", ascending=False, kind="stable", ignore_index=True)
+        )
 
     @cached_property
     def random_removal(self) -> RandomRemoval:

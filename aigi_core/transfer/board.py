@@ -554,7 +554,7 @@ def lead_in_words(table: pd.DataFrame) -> str:
     if row["method"] == REFERENCE or pd.isna(row["difference"]):
         return ""
     over = counted(int(table["p_value"].notna().sum()), "comparison")
-    points = _difference_of(row, over).points()
+    points = difference_of(row, over).points()
     return f" Their paired difference is {points}."
 
 
@@ -604,7 +604,7 @@ def _against_reference(
     over = counted(len(rows), "comparison")
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
     for _, row in rows.iterrows():
-        finding = _difference_of(row, over)
+        finding = difference_of(row, over)
         if finding.direction in groups:
             groups[finding.direction].append(show(row["title"]))
         elif not finding.low <= 0 <= finding.high:
@@ -612,14 +612,19 @@ def _against_reference(
     return groups, over
 
 
-def _difference_of(row: pd.Series, over: str) -> Finding:
-    """The paired difference of one row of the board to logistic regression."""
+def difference_of(row: pd.Series, over: str, what: str = "paired cell") -> Finding:
+    """The paired difference of one row of the board to logistic regression.
+
+    Args:
+        over: what its q-value is corrected over, such as "14 comparisons".
+        what: what is counted.
+    """
     return Finding.of_row(
         row,
         "difference",
         q_value=float(row["q_value"]),
         n=int(row["cells"]),
-        what="paired cell",
+        what=what,
         corrected_over=over,
     )
 

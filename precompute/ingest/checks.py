@@ -25,12 +25,23 @@ _VERSION = re.compile(
 )
 """Names of folders that hold the same pictures in another form."""
 NETWORKS = frozenset(
-    re.split(
-        r"\s+",
-        "facebook instagram linkedin pinterest presocial reddit snapchat telegram tiktok twitter"
-        " wechat weibo whatsapp",
-    )
+    {
+        "facebook",
+        "instagram",
+        "linkedin",
+        "pinterest",
+        "presocial",
+        "reddit",
+        "snapchat",
+        "telegram",
+        "tiktok",
+        "twitter",
+        "wechat",
+        "weibo",
+        "whatsapp",
+    }
 )
+"""Names of networks that images are shared on."""
 _DERIVED = re.compile(
     r"masks?|recons?|reconstructed|reconstructions?|dire|residuals?|noise([-_ ]maps?)?|latents?"
     r"|depth([-_ ]maps?)?|edges|landmarks|heat[-_ ]?maps?|segmentations?"

@@ -352,12 +352,11 @@ def _by_key(records: Any) -> Any:
         told = [one if isinstance(one, dict) else {"label": one} for one in records.values()]
         if not any("path" in one for one in told):
             return [{"path": key} | one for key, one in zip(records, told, strict=True)]
-    listed = [(path, key) for key, of in records.items() if isinstance(of, list) for path in of]
-    if len(listed) == sum(
-        len(of) if isinstance(of, list) else 1 for of in records.values()
-    ) and all(isinstance(path, str) and looks_like_image(path) for path, _ in listed):
-        return [{"path": path, "label": key} for path, key in listed]
-    return records
+    if not all(isinstance(of, list) for of in records.values()):
+        return records
+    listed = [{"path": path, "label": key} for key, of in records.items() for path in of]
+    named = all(isinstance(one["path"], str) and looks_like_image(one["path"]) for one in listed)
+    return listed if named else records
 
 
 def _json_column(values: list[Any]) -> pa.Array:

@@ -43,6 +43,11 @@ def opened(open_app: Open, tiny: tuple[Path, str], monkeypatch: pytest.MonkeyPat
     return app
 
 
+def bring_as_mine(app: AppTest, folder: Path) -> None:
+    app.text_input(key="new_name").set_value("mine")
+    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+
+
 def test_a_folder_becomes_a_column(
     open_app: Open, tiny: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,8 +182,7 @@ def test_the_button_adds_what_the_command_adds(
     by_command = Path(shutil.copytree(own, tmp_path_factory.mktemp("command") / "w"))
     before = Workspace.open(own)
     app = opened(open_app, (own, tiny[1]), monkeypatch)
-    app.text_input(key="new_name").set_value("mine").run()
-    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    bring_as_mine(app, folder)
     [line] = [code.value for code in app.code if "precompute add" in code.value]
     assert f"--workspace {own} " in line and f"--model {tiny[1]}" in line
     job = in_the_workspace(app, own)
@@ -219,8 +223,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_the_next_try_works(
 ) -> None:
     before = contents(own)
     app = opened(open_app, (own, tiny[1]), monkeypatch)
-    app.text_input(key="new_name").set_value("mine").run()
-    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    bring_as_mine(app, folder)
     with files_of_at_most(2000):
         job = in_the_workspace(app, own)
     assert not job.succeeded
@@ -277,8 +280,7 @@ def test_what_cannot_be_added_says_why_and_leaves_the_workspace(
 ) -> None:
     before = read_manifest(own)
     app = opened(open_app, (own, tiny[1]), monkeypatch)
-    app.text_input(key="new_name").set_value("mine")
-    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    bring_as_mine(app, folder)
     monkeypatch.setenv("AIGI_WEIGHTS", str(folder / "0.png"))  # found out by the job alone
     app.run()
     job = in_the_workspace(app, own)
@@ -296,8 +298,7 @@ def test_the_demo_and_what_is_read_only_are_not_offered_a_button(
 ) -> None:
     monkeypatch.setattr(running.os, "access", lambda *_: False)
     app = opened(open_app, (own, tiny[1]), monkeypatch)
-    app.text_input(key="new_name").set_value("mine")
-    app.text_input(key="_new_generator_path").set_value(str(folder)).run()
+    bring_as_mine(app, folder)
     assert not [one for one in app.button if one.label == "Add them now"]
     assert any("cannot be written" in one.value for one in app.caption)
 

@@ -30,7 +30,7 @@ from ui import beginnings, preparation, results
 from ui.bodies import stress
 from ui.preparation import prepare
 from ui.results import attention, encodings, explanations, inspection, trained
-from ui.toolkit import workspaces
+from ui.toolkit import costly, workspaces
 
 
 def test_what_is_prepared_is_not_computed_again(
@@ -254,7 +254,7 @@ def test_training_of_minutes_waits_for_a_yes(
 ) -> None:
     path = make_workspace(tmp_path / "w", seed=14)
     keep_detectors(path)
-    monkeypatch.setattr(trained, "ASKED", 0.0)
+    monkeypatch.setattr(costly, "ASKED", 0.0)
     asked: list[object] = []
     train = trained.apart
     monkeypatch.setattr(trained, "apart", lambda *a, **k: asked.append(a) or train(*a, **k))
@@ -274,7 +274,7 @@ def test_shuffled_labels_wait_for_a_yes(
 ) -> None:
     path = make_workspace(tmp_path / "w", seed=15)
     keep_detectors(path)
-    monkeypatch.setattr(results, "ASKED", 0.0)
+    monkeypatch.setattr(costly, "ASKED", 0.0)
     drawn: list[object] = []
     draw = explanations.null_directions
     monkeypatch.setattr(
@@ -302,7 +302,7 @@ def test_neighbours_of_many_images_wait_for_a_yes(
     knn = METHODS["knn"]
     seconds = knn.seconds(workspace, [names], EmbeddingView(), Protocol())
     assert seconds == pytest.approx(pairs * PAIR_SECONDS)
-    monkeypatch.setattr(results, "ASKED", 0.0)
+    monkeypatch.setattr(costly, "ASKED", 0.0)
     monkeypatch.setattr(type(knn), "seconds", lambda *_: 7200.0)
     trained: list[object] = []
     monkeypatch.setattr(type(knn), "train", lambda *_: trained.append(1))

@@ -18,7 +18,7 @@ from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import AigiError
 from aigi_core.explain.neighbours import nearest
 from aigi_core.inspection import copies
-from aigi_core.inspection.intake import is_blank
+from aigi_core.inspection.intake import NO_VERDICT, is_blank
 from aigi_core.inspection.known import Sides
 from aigi_core.inspection.novelty import NEIGHBOURHOOD, Novelty, nearest_sources
 from aigi_core.inspection.panel import RATES, Panel
@@ -125,7 +125,7 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
         st.caption(f"No abstention: {band.no_band}.")
     verdicts = panel.verdicts(panel.logits(subject.images, subject.rows)[:, 0], rate, prior)
     if is_blank(subject.pixels):
-        verdicts = verdicts.assign(verdict="no verdict")
+        verdicts = verdicts.assign(verdict=NO_VERDICT)
     far = inspection.far(page.workspace, subject)
     return Judged(page.workspace, panel, subject, panel.index(detector), rate, prior, verdicts, far)
 

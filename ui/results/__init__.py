@@ -22,7 +22,6 @@ from ui.results.settings import (
     view_in_words,
 )
 from ui.results.trained import (
-    ASKED,
     EXAMPLE_WIDTH,
     archive,
     atlas,
@@ -51,7 +50,6 @@ from ui.results.trained import (
 )
 
 __all__ = [
-    "ASKED",
     "EMBEDDING",
     "EXAMPLE_WIDTH",
     "OURS",

@@ -28,9 +28,7 @@ from aigi_core.explain.heads import (
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
-from aigi_core.intervals import rate_of_draws
 from aigi_core.manifest import Domains
-from aigi_core.resampling import pair_weights
 from aigi_core.statements import ALPHA, Finding, counted, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
@@ -234,35 +232,11 @@ def span_texts(workspace: Workspace) -> dict[str, str]:
 
 @cached
 def census(workspace: Workspace, protocol: str = "ours") -> pd.DataFrame:
-    """How often each head is among the best three, over all searched pairs in both directions, with
-    intervals that draw generators; empty where no pair was searched.
-    """
+    """The heads that are chosen most often; empty where no pair was searched."""
     try:
-        searches = results.atlas(workspace, protocol)
+        return results.atlas(workspace, protocol).head_census().head(15)
     except WorkspaceError:
         return pd.DataFrame()
-    pairs = [way for a, b in searches.pairs for way in ((a, b), (b, a))]
-    chosen = pd.DataFrame([dict.fromkeys(named(searches.top_heads(*pair)), 1.0) for pair in pairs])
-    chosen = chosen.fillna(0.0)
-    weights = pair_weights(pairs, 2000)
-    weights = weights[weights.any(axis=1)]
-    share = chosen.mean().to_numpy()
-    drawn = weights @ chosen.to_numpy() / weights.sum(axis=1, keepdims=True)
-    low, high = rate_of_draws(share, drawn, len(pairs))
-    return (
-        pd.DataFrame(
-            {
-                "head": chosen.columns,
-                "times": chosen.sum().astype(int).to_numpy(),
-                "share": share,
-                "low": low,
-                "high": high,
-                "n": len(pairs),
-            }
-        )
-        .sort_values("times", ascending=False, kind="stable", ignore_index=True)
-        .head(15)
-    )
 
 
 @cached

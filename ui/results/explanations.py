@@ -179,14 +179,14 @@ def _ask(workspace: Workspace, setting: Setting, row: int) -> None:
     """Raise CostlyError where training on shuffled labels would take long and nobody has said
     yes."""
     seconds = shuffled_seconds(workspace, [setting.sets[row]])
-    if seconds > results.ASKED:
-        wait_for_yes(
-            "The words of this detector are not stored. What chance would give is found by"
-            f" training it {DRAWS} times on shuffled labels, which takes {lasting(seconds)} of one"
-            f" core, once for all sessions. Any click stops it. '{workspace.command('words')}'"
-            " stores the words of detectors trained on one generator.",
-            (workspace.identity, setting, row),
-        )
+    wait_for_yes(
+        seconds,
+        "The words of this detector are not stored. What chance would give is found by"
+        f" training it {DRAWS} times on shuffled labels, which takes {lasting(seconds)} of one"
+        f" core, once for all sessions. Any click stops it. '{workspace.command('words')}'"
+        " stores the words of detectors trained on one generator.",
+        (workspace.identity, setting, row),
+    )
 
 
 def words(workspace: Workspace, setting: Setting, row: int, texts: Texts = DEFAULT_TEXTS) -> Words:

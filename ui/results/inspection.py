@@ -27,7 +27,15 @@ from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
 from aigi_core.inspection.copies import ALPHA as ALPHA_OF_COPIES
 from aigi_core.inspection.copies import Copy, likely_copies
-from aigi_core.inspection.intake import BATCH, Opened, encode, find_files, is_blank, open_images
+from aigi_core.inspection.intake import (
+    BATCH,
+    NO_VERDICT,
+    Opened,
+    encode,
+    find_files,
+    is_blank,
+    open_images,
+)
 from aigi_core.inspection.known import (
     Sides,
     calls_on_test,
@@ -597,7 +605,7 @@ def all_files(workspace: Workspace, subject: Subject, rate: float, prior: float)
     for one, features in subject.among:
         verdict = judges.verdicts(judges.logits(features)[:, 0], rate, prior).iloc[0].copy()
         if is_blank(one.pixels):
-            verdict["verdict"] = "no verdict"
+            verdict["verdict"] = NO_VERDICT
         row = own[one.key]
         far = novelty(workspace, features.embeddings[0], known, row)
         if likely := copies.get(one.key):

@@ -77,9 +77,6 @@ contents = cached(describe)
 EXAMPLE_WIDTH = 110
 """Least width, px, of an example's tile on the first page."""
 
-ASKED = 30.0
-"""Seconds of a core from which on detectors are trained only where somebody says so."""
-
 LARGE = SCORED
 """Images from which on a workspace is :func:`large`."""
 
@@ -153,10 +150,9 @@ def _ask(workspace: Workspace, setting: Setting) -> None:
     sets, n = len(setting.sets), len(workspace.domains)
     own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, protocol(setting))
     seconds = n * sets * SECONDS[False][False] if own is None else own
-    if seconds <= ASKED:
-        return
     by = " by logistic regression; other methods take longer" if own is None else ""
     wait_for_yes(
+        seconds,
         f"{'This detector is' if sets == 1 else 'These detectors are'} not stored yet."
         f" Training {counted(sets, 'detector')} on {counted(n, 'image')} takes"
         f" {lasting(seconds)} of one core{by}. Any click stops the training."

@@ -9,6 +9,8 @@ import streamlit as st
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
+ASKED = 30.0
+"""Seconds of a core from which on something begins only where somebody says so."""
 _BEGUN = "_begun"
 
 
@@ -35,13 +37,13 @@ def lasting(seconds: float) -> str:
     return f"about {counted(round(seconds / 60), 'minute')}"
 
 
-def wait_for_yes(sentence: str, key: Hashable) -> None:
-    """Pass on where this session has said yes.
+def wait_for_yes(seconds: float, sentence: str, key: Hashable) -> None:
+    """Pass on where so many seconds are no more than :data:`ASKED`, or this session has said yes.
 
     Raises:
         CostlyError: it has not; the sentence says what it costs.
     """
-    if key not in st.session_state.get(_BEGUN, ()):
+    if seconds > ASKED and key not in st.session_state.get(_BEGUN, ()):
         raise CostlyError(sentence, key)
 
 

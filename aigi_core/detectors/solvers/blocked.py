@@ -405,12 +405,10 @@ def _grouped(
 ) -> list[list[_Group]]:
     """The rows of each block that belong to a problem, by which problems they belong to."""
     signed = np.where(fake, rows.scale, -rows.scale)
-    code = np.zeros(len(rows), int)
-    for weight in weights:
-        code = np.unique(2 * code + (weight > 0), return_inverse=True)[1]
-    used = np.zeros(len(rows), bool)
+    code, used = np.zeros(len(rows), int), np.zeros(len(rows), bool)
     for weight in weights:
         used |= weight > 0
+        code = np.unique(2 * code + (weight > 0), return_inverse=True)[1]
     if code.max() >= _MOST_GROUPS:
         code[used] = 0
     of_code = {}

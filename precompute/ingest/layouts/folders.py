@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,12 +28,34 @@ MORE_WORDS = {"authentic": REAL, "genuine": REAL} | dict.fromkeys(
 )
 """Words that count where ``real`` and ``fake`` alone do not name both classes."""
 FAMILIES = frozenset(
-    re.split(
-        r"\s+",
-        "gan gans diffusion dm dms ldm ldms diffusion_models ar autoregressive vae vaes flow flows"
-        " transformer transformers other others commercial proprietary closed closed_source"
-        " closed-source open open_source open-source",
-    )
+    {
+        "gan",
+        "gans",
+        "diffusion",
+        "dm",
+        "dms",
+        "ldm",
+        "ldms",
+        "diffusion_models",
+        "ar",
+        "autoregressive",
+        "vae",
+        "vaes",
+        "flow",
+        "flows",
+        "transformer",
+        "transformers",
+        "other",
+        "others",
+        "commercial",
+        "proprietary",
+        "closed",
+        "closed_source",
+        "closed-source",
+        "open",
+        "open_source",
+        "open-source",
+    }
 )
 """Names of folders that hold generators of one kind."""
 
