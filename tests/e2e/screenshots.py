@@ -5,8 +5,8 @@ On the embedded demo, at 1440 px, light and dark, and at 800 px. Local images ar
 network is blocked, so that pictures show the previews and no dataset's pixels.
 """
 
+import argparse
 import io
-import sys
 import tempfile
 from pathlib import Path
 
@@ -54,4 +54,6 @@ def save(png: bytes, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    take(sys.argv[1:] or list(PAGES))
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.screenshots", description=__doc__)
+    parser.add_argument("stems", nargs="*", metavar="STEM", choices=[*PAGES, []])
+    take(parser.parse_args().stems or list(PAGES))

@@ -219,7 +219,7 @@ def test_every_number_stands_out_from_its_cell(theme: Theme, centre: str) -> Non
         colortype="tuple",
     )
     cells = ["#" + "".join(f"{round(255 * c):02x}" for c in colour) for colour in rgb]
-    assert min(contrast(a, b) for a, b in zip(cells, numbers.textfont.color, strict=True)) >= 4
+    assert min(contrast(a, b) for a, b in zip(cells, numbers.textfont.color, strict=True)) >= 4.5
 
 
 def drawn_boxes(figure: go.Figure, width: float, height: float) -> tuple[list[str], np.ndarray]:
