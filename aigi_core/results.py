@@ -41,6 +41,7 @@ JOBS = {
     "imported": "import-scores",
     "matrix": "detectors",
     "nulls": "words",
+    "panel": "detectors",
     "scores": "detectors",
 }
 """Kind -> the job that makes it, where they differ in name."""

@@ -27,7 +27,8 @@ from aigi_core.detectors.stored import (
 from aigi_core.detectors.training import train_with_twins
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.geometry.projection import MapSettings, load_map
-from aigi_core.inspection.stored import load_held_out, save_held_out
+from aigi_core.inspection.stored import load_held_out, load_panel, save_held_out, save_panel
+from aigi_core.inspection.unseen import HeldOut
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets, transfer_matrix
@@ -92,10 +93,12 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
         if len(workspace.domains) < SCORED:
             scores = score_detectors(detectors, workspace)
         else:
-            scores, _ = (
+            scores, of_twins = (
                 save_scores(workspace, own, one) for own, one in zip(made, protocols, strict=True)
             )
-            save_held_out(workspace, made[1])
+            held_out = HeldOut.of(workspace, made[1])
+            save_held_out(workspace, made[1], held_out)
+            save_panel(workspace, made[1], held_out, of_twins)
             if not _mapped(workspace):
                 keep_map(workspace, COMPONENTS)
         matrix = transfer_matrix(
@@ -117,7 +120,8 @@ def _looked(
     scores = [
         load_scores(workspace, own or (), one) for own, one in zip(kept, protocols, strict=True)
     ]
-    looked = (*scores, load_held_out(workspace, kept[1] or ()))
+    twins = kept[1] or ()
+    looked = (*scores, load_held_out(workspace, twins), load_panel(workspace, twins, scores[1]))
     return all(one is not None for one in looked) and _mapped(workspace)
 
 

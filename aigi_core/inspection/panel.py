@@ -41,7 +41,6 @@ from aigi_core.inspection.rules import (
     BY_NEARNESS,
     DEFAULT_RULE,
     RULES,
-    Join,
     members_of,
     nearness,
 )
@@ -54,6 +53,29 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 DRAWS = 500
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a panel has learned of validation images, which a job keeps where they are many.
+
+    Attributes:
+        rule: how the detectors' calibrated log-odds are joined
+            (:data:`~aigi_core.inspection.rules.RULES`).
+        learned: by that rule.
+        ensemble: every detector's calibration, and that of all together.
+        together: [n] joined log-odds of the validation images.
+        draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of
+            images; the ensemble's members stay as they are).
+        tested: [m] joined log-odds of the test images, where they are at hand.
+    """
+
+    rule: str
+    learned: Float[np.ndarray, " p"]
+    ensemble: Ensemble
+    together: Float[np.ndarray, " n"]
+    draws: Float[np.ndarray, "J B 2"]
+    tested: Float[np.ndarray, " m"] | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Panel(ShortRepr):
     """Calibrated detectors and their ensemble, which stands first.
@@ -62,14 +84,12 @@ class Panel(ShortRepr):
         names: one a judge: ``TOGETHER`` of the manifest (where there are several detectors), then
             each detector's own.
         detectors: K of them, trained without the workspace's validation images.
-        rule: how their calibrated log-odds are joined (:data:`~aigi_core.inspection.rules.RULES`).
+        fitted: how they are joined, and what was learned for it.
         readings: [J] the weights of each judge; the ensemble is linear too where all its members
             are and the rule is the mean. None for a judge without weights: see :meth:`reading`.
         calibrations: [J] from a judge's logit to a probability.
         held_out: [J, n] logits of the validation images, of detectors not trained on them.
         labels: [n].
-        draws: [J, B, 2] slope and intercept of bootstrap draws of each calibration (groups of
-            images; the ensemble's members stay as they are).
         scores: what the detectors say of all images of the workspace, where that was at hand.
     """
 
@@ -77,14 +97,23 @@ class Panel(ShortRepr):
     detectors: tuple[Detector, ...]
     readings: tuple[Reading | None, ...]
     calibrations: tuple[Calibration, ...]
-    ensemble: Ensemble
     held_out: Float[np.ndarray, "J n"]
     labels: Int[np.ndarray, " n"]
-    draws: Float[np.ndarray, "J B 2"]
-    rule: str
+    fitted: Fitted
     workspace: Workspace = field(repr=False)
-    join: Join = field(repr=False)
     scores: Float[np.ndarray, "K N"] | None = field(default=None, repr=False)
+
+    @property
+    def rule(self) -> str:
+        return self.fitted.rule
+
+    @property
+    def ensemble(self) -> Ensemble:
+        return self.fitted.ensemble
+
+    @property
+    def draws(self) -> Float[np.ndarray, "J B 2"]:
+        return self.fitted.draws
 
     def joined_by(self, rule: str) -> Panel:
         """The same detectors joined by another rule: calibration, band and intervals of all
@@ -135,13 +164,17 @@ class Panel(ShortRepr):
         near = np.zeros(scores.shape)
         if self.rule in BY_NEARNESS:
             near = nearness(self.workspace, self.detectors, images, rows)
-        return np.vstack([self.join(self.ensemble.member_logits(scores), near), scores])
+        join = RULES[self.rule].join
+        logits = self.ensemble.member_logits(scores)
+        return np.vstack([join(self.fitted.learned, logits, near), scores])
 
     @cached_property
     def on_test(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "J n"]]:
         """Rows of the workspace's test images, and each judge's logit of them."""
         rows = np.flatnonzero(self.workspace.domains.split == "test")
         scores = _of_rows(self.workspace, self.detectors, rows, self.scores)
+        if (known := self.fitted.tested) is not None and len(self.detectors) > 1:
+            return rows, np.vstack([known, scores])
         return rows, self._joined(scores, self.workspace, rows)
 
     def probability(
@@ -239,48 +272,64 @@ def build_panel(
             "There are no detectors, because the workspace has no generators: add images of"
             " at least one."
         )
-    domains = workspace.domains
-    rows = np.flatnonzero(domains.split == "val")
-    labels = domains.labels[rows].astype(int)
+    rows, labels = _validation(workspace)
+    held_out = _of_rows(workspace, chosen, rows, scores)
+    ensemble = calibration.fit_ensemble(held_out, labels)
+    members = members_of(workspace, chosen, ensemble.member_logits(held_out), rows, rule)
+    learned = RULES[rule].learn(members)
+    together = RULES[rule].join(learned, members.logits, members.nearness)
+    if rule != DEFAULT_RULE:
+        ensemble = replace(ensemble, whole=calibration.fit_calibration(together, labels))
+    groups = workspace.domains.group_numbers(rows)
+    judges = held_out if len(chosen) == 1 else np.vstack([together, held_out])
+    draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in judges])
+    fitted = Fitted(rule, learned, ensemble, together, draws)
+    return fitted_panel(workspace, chosen, fitted, scores)
+
+
+def fitted_panel(
+    workspace: Workspace,
+    detectors: Sequence[Detector],
+    fitted: Fitted,
+    scores: Float[np.ndarray, "K N"] | None = None,
+) -> Panel:
+    """The panel of detectors that have not seen validation images, and of what was learned of
+    these."""
+    rows, labels = _validation(workspace)
+    held_out = _of_rows(workspace, detectors, rows, scores)
+    readings = [read(workspace, one) if _has_weights(one) else None for one in detectors]
+    calibrations = list(fitted.ensemble.members)
+    names = [one.name for one in detectors]
+    if len(detectors) > 1:
+        linear = all(readings) and fitted.rule == DEFAULT_RULE
+        whole = _mean([r for r in readings if r], fitted.ensemble) if linear else None
+        readings = [whole, *readings]
+        calibrations = [fitted.ensemble.whole, *calibrations]
+        held_out = np.vstack([fitted.together, held_out])
+        names = [TOGETHER, *names]
+    return Panel(
+        tuple(names),
+        tuple(detectors),
+        tuple(readings),
+        tuple(calibrations),
+        held_out,
+        labels,
+        fitted,
+        workspace,
+        scores,
+    )
+
+
+def _validation(workspace: Workspace) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Rows and labels of validation images; AigiError where they lack a class."""
+    rows = np.flatnonzero(workspace.domains.split == "val")
+    labels = workspace.domains.labels[rows].astype(int)
     if len(np.unique(labels)) < 2:
         raise AigiError(
             "Probabilities need real and fake images in the validation split, but one class"
             " is missing: build the workspace with images of both."
         )
-    held_out = _of_rows(workspace, chosen, rows, scores)
-    ensemble = calibration.fit_ensemble(held_out, labels)
-    members = members_of(workspace, chosen, ensemble.member_logits(held_out), rows, rule)
-    join = RULES[rule](members)
-    together = join(members.logits, members.nearness)
-    if rule != DEFAULT_RULE:
-        ensemble = replace(ensemble, whole=calibration.fit_calibration(together, labels))
-    readings = [read(workspace, one) if _has_weights(one) else None for one in chosen]
-    calibrations = list(ensemble.members)
-    names = [one.name for one in chosen]
-    if len(chosen) > 1:
-        linear = all(readings) and rule == DEFAULT_RULE
-        readings, calibrations = (
-            [_mean([r for r in readings if r], ensemble) if linear else None, *readings],
-            [ensemble.whole, *calibrations],
-        )
-        held_out = np.vstack([together, held_out])
-        names = [TOGETHER, *names]
-    groups = domains.group_numbers(rows)
-    draws = np.stack([calibration_draws(row, labels, groups, DRAWS) for row in held_out])
-    return Panel(
-        tuple(names),
-        chosen,
-        tuple(readings),
-        tuple(calibrations),
-        ensemble,
-        held_out,
-        labels,
-        draws,
-        rule,
-        workspace,
-        join,
-        scores,
-    )
+    return rows, labels
 
 
 def _of_rows(

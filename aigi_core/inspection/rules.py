@@ -1,7 +1,7 @@
 """Ways to make one score of a panel's members: each is fitted on validation images and then joins
 the members' calibrated log-odds.
 
-A new one is a function and a line in :data:`RULES`. Which is the best on generators that a panel
+A new one is a :class:`Rule` in :data:`RULES`. Which is the best on generators that a panel
 does not know, :mod:`aigi_core.inspection.unseen` measures by leaving each out in turn.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -49,13 +50,33 @@ Join = Callable[[Float[np.ndarray, "K n"], Float[np.ndarray, "K n"]], Float[np.n
 """One score an image from the members' log-odds and their nearness."""
 
 
-def _plain(join: Callable[[np.ndarray], np.ndarray]) -> Callable[[Members], Join]:
-    """A rule that nothing is fitted for and that reads the log-odds alone."""
-    return lambda members: lambda logits, nearness: np.asarray(join(logits))
+Learned = Float[np.ndarray, " p"]
+"""What a rule has learned of validation images; empty for most."""
 
 
-def _stacking(members: Members) -> Join:
-    """Logistic regression on the members' log-odds (Wolpert 1992).
+@dataclass(frozen=True)
+class Rule:
+    """A way to make one score: called with validation images, it gives their :data:`Join`.
+
+    Attributes:
+        join: one score an image from what was learned, the members' log-odds and their nearness.
+        learn: what it needs of validation images, as numbers that a job can keep.
+    """
+
+    join: Callable[[Learned, np.ndarray, np.ndarray], np.ndarray]
+    learn: Callable[[Members], Learned] = lambda members: np.zeros(0)
+
+    def __call__(self, members: Members) -> Join:
+        return partial(self.join, self.learn(members))
+
+
+def _plain(join: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    """A rule that learns nothing and reads the log-odds alone."""
+    return Rule(lambda learned, logits, nearness: np.asarray(join(logits)))
+
+
+def _stacked_weights(members: Members) -> Learned:
+    """Logistic regression on the members' log-odds (Wolpert 1992): weights, then intercept.
 
     A member that knows an image's generator would get all the weight, and no generator of a new
     image is known: its log-odds are replaced by the mean of the other members there.
@@ -69,26 +90,30 @@ def _stacking(members: Members) -> Join:
         STACKING_C,
         class_weight="balanced",
     )
-    weights, intercept = np.asarray(fit.weights[0]), float(fit.intercept[0])
-    return lambda logits, nearness: np.asarray(weights @ logits + intercept)
+    return np.append(fit.weights[0], fit.intercept[0])
 
 
-def _by_novelty(members: Members) -> Join:
+def _stacked(learned: Learned, logits: np.ndarray, nearness: np.ndarray) -> np.ndarray:
+    return np.asarray(learned[:-1] @ logits + learned[-1])
+
+
+def _spread(members: Members) -> Learned:
+    return np.array([float(members.nearness.std(axis=0).mean()) or 1.0])
+
+
+def _by_novelty(learned: Learned, logits: np.ndarray, nearness: np.ndarray) -> np.ndarray:
     """Mean of the members' log-odds, each weighted by how near the image lies to what the member
     was trained on (softmax of the nearness in units of its usual spread among members)."""
-    spread = float(members.nearness.std(axis=0).mean()) or 1.0
-    return lambda logits, nearness: np.asarray(
-        (softmax(nearness / spread, axis=0) * logits).sum(axis=0)
-    )
+    return np.asarray((softmax(nearness / learned[0], axis=0) * logits).sum(axis=0))
 
 
-RULES: dict[str, Callable[[Members], Join]] = {
+RULES: dict[str, Rule] = {
     "mean": _plain(lambda logits: logits.mean(axis=0)),
     "median": _plain(lambda logits: np.median(logits, axis=0)),
     "maximum": _plain(lambda logits: logits.max(axis=0)),
     "mean of the three highest": _plain(lambda logits: np.sort(logits, axis=0)[-3:].mean(axis=0)),
-    "stacking": _stacking,
-    "weights by novelty": _by_novelty,
+    "stacking": Rule(_stacked, _stacked_weights),
+    "weights by novelty": Rule(_by_novelty, _spread),
 }
 DEFAULT_RULE = "mean"
 BY_NEARNESS = ("weights by novelty",)

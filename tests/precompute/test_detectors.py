@@ -1,20 +1,25 @@
 """The job that trains what pages begin with, and the pages' side of it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aigi_core.audit import facts
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
+from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.stored import KIND, SCORES, load_detectors, load_scores
+from aigi_core.detectors.training import train
 from aigi_core.geometry import projection
-from aigi_core.inspection import panel
+from aigi_core.inspection import panel, stored
+from aigi_core.inspection.rules import RULES
 from aigi_core.inspection.stored import KIND as HELD_OUT
-from aigi_core.inspection.stored import load_held_out
-from aigi_core.inspection.unseen import HeldOut, trust_of_detectors
+from aigi_core.inspection.stored import PANEL, load_held_out, load_panel
+from aigi_core.inspection.unseen import HeldOut, Trust, choose_rule, trust_of_detectors
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.workspace import Workspace
 from precompute import detectors as detectors_job
@@ -91,16 +96,22 @@ def test_scores_of_many_images_are_kept(
     shown = results.scores(workspace, setting), results.held_out(workspace, setting)
     for one, other in zip(expected, shown, strict=True):
         np.testing.assert_array_equal(one, other)
-    looked, asked = HeldOut.of(workspace, kept[1]), list[str]()
-    trust = trust_of_detectors(workspace, kept[1], 0.2, looked)
-    monkeypatch.setattr(inspection, "apart", lambda f, *args: asked.append(f.__name__) or f(*args))
-    of_pages = inspection.unseen(workspace, 0.2)
-    assert of_pages.generators.equals(trust.generators)
-    inspection.unseen(workspace, 0.1)
-    assert asked == ["of"], "another rate leaves no generator out once more"
-    monkeypatch.setattr(panel, "score_detectors", lambda *_: pytest.fail("scored once more"))
+    looked = HeldOut.of(workspace, kept[1])
+    made = panel.build_panel(workspace, kept[1])
+    made = made.joined_by(choose_rule(workspace, made))
+    trusts = [trust_of_detectors(workspace, kept[1], rate, looked) for rate in panel.RATES]
+    for module, name in (
+        (panel, "score_detectors"),
+        (panel, "calibration_draws"),
+        (inspection, "apart"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("computed once more"))
     own, scored = inspection.panel(workspace), inspection.panel(workspace).on_test[1]
+    for rate, trust in zip(panel.RATES, trusts, strict=True):
+        assert same(inspection.unseen(workspace, rate), trust)
     monkeypatch.undo()
+    assert own.names == made.names and own.calibrations == made.calibrations
+    assert own.rule == made.rule
     plain = panel.build_panel(workspace, kept[1], rule=own.rule)
     np.testing.assert_allclose(own.held_out, plain.held_out, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(scored, plain.on_test[1], rtol=1e-12, atol=1e-12)
@@ -113,13 +124,56 @@ def test_scores_of_many_images_are_kept(
     mapped = maps.image_map(workspace, detectors_job.COMPONENTS)
     np.testing.assert_array_equal(mapped.points, computed.points)
     assert mapped.explained_variance == computed.explained_variance
-    for kind, suffix in ((SCORES, "safetensors"), (HELD_OUT, "npz")):
+    for kind, suffix in ((SCORES, "safetensors"), (HELD_OUT, "npz"), (PANEL, "npz")):
         for file in (path / "results" / kind.name).rglob(f"*.{suffix}"):
             file.unlink()
     assert load_scores(workspace, kept[0]) is load_held_out(workspace, kept[1]) is None
+    assert load_panel(workspace, kept[1]) is None
     assert main(["detectors", "--workspace", str(path)]) == 0
     np.testing.assert_array_equal(load_scores(workspace, kept[0]), expected[0])
     assert load_held_out(workspace, kept[1]) is not None
+    assert load_panel(workspace, kept[1]) is not None
+
+
+def same(one: Trust, other: Trust) -> bool:
+    """To the last digit."""
+    return all(
+        value.equals(getattr(other, name))
+        if isinstance(value, pd.DataFrame)
+        else value == getattr(other, name)
+        for name, value in vars(one).items()
+    )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_panel_joined_by_any_rule_is_kept(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+    protocol = replace(Protocol(), refit=False)
+    twins = train(workspace, workspace.domains.generators, protocol=protocol)
+    monkeypatch.setattr(stored, "choose_rule", lambda *_: rule)
+    stored.save_panel(workspace, twins)
+    made, kept = panel.build_panel(workspace, twins, rule=rule), load_panel(workspace, twins)
+    assert kept is not None and kept.rule == rule
+    for image in (np.arange(3), np.arange(30, 50)):
+        np.testing.assert_array_equal(kept.logits(workspace, image), made.logits(workspace, image))
+    monkeypatch.setattr(panel, "nearness", lambda *_: pytest.fail("asks for no neighbours"))
+    np.testing.assert_array_equal(kept.held_out, made.held_out)
+    assert np.isfinite(kept.on_test[1]).all()
+
+
+def test_one_detector_alone_is_kept_without_generators_left_out(
+    synthetic_path: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+    twins = train(workspace, workspace.domains.generators[:1])
+    twins = panel.build_panel(workspace, twins).detectors
+    stored.save_panel(workspace, twins)
+    kept = load_panel(workspace, twins)
+    assert kept is not None and len(kept.names) == 1
+    np.testing.assert_array_equal(kept.on_test[1], panel.build_panel(workspace, twins).on_test[1])
+    assert stored.load_trust(workspace, twins, 0.05) is None
 
 
 def test_nothing_to_train_on_is_one_sentence(

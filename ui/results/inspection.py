@@ -22,6 +22,7 @@ from aigi_core.attribution.report import INSPECTED, load_attribution
 from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.clip.workspace_encoder import VARIABLE
+from aigi_core.detectors.detector import Detector
 from aigi_core.errors import AigiError, NotGivenError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.heads import Encoded, EncodedImages, Head
@@ -46,7 +47,7 @@ from aigi_core.inspection.known import (
 from aigi_core.inspection.novelty import Novelty, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
-from aigi_core.inspection.stored import load_held_out
+from aigi_core.inspection.stored import load_held_out, load_panel, load_trust
 from aigi_core.inspection.survival import Copies, perturbed_copies
 from aigi_core.inspection.unseen import HeldOut, LeftOut, Trust, choose_rule
 from aigi_core.manifest import FAKE, REAL, TOGETHER
@@ -124,31 +125,46 @@ class Subject:
 @cached
 def panel(workspace: Workspace) -> Panel:
     """One calibrated detector a generator, and all of them together, joined by the rule that does
-    best on generators left out."""
+    best on generators left out; read where a job has kept it."""
+    if results.large(workspace) and (
+        kept := load_panel(workspace, _members(workspace), _scores(workspace))
+    ):
+        return kept
     by_mean = _panel_by_mean(workspace)
     rule = choose_rule(workspace, by_mean, lambda known, _: unseen(known, DEFAULT_RATE))
     return by_mean.joined_by(rule)
 
 
-@cached
-def _panel_by_mean(workspace: Workspace) -> Panel:
+def _each(workspace: Workspace) -> results.Setting:
     generators = workspace.domains.generators
     if not generators:
         raise NotGivenError(
             "This workspace holds no fake images: add images of at least one generator and build it"
             " again."
         )
-    each = results.Setting(tuple((name,) for name in generators))
-    # of many images their scores are kept by a job, and asked for by other pages, too
-    scores = results.held_out(workspace, each) if results.large(workspace) else None
-    return build_panel(workspace, results.twins(workspace, each), scores=scores)
+    return results.Setting(tuple((name,) for name in generators))
+
+
+def _members(workspace: Workspace) -> tuple[Detector, ...]:
+    """One detector a generator, which has not seen validation images."""
+    return results.twins(workspace, _each(workspace))
+
+
+def _scores(workspace: Workspace) -> np.ndarray | None:
+    """Their scores of all images; of many a job keeps them, and other pages ask for them, too."""
+    return results.held_out(workspace, _each(workspace)) if results.large(workspace) else None
+
+
+@cached
+def _panel_by_mean(workspace: Workspace) -> Panel:
+    return build_panel(workspace, _members(workspace), scores=_scores(workspace))
 
 
 @cached
 def _held_out(workspace: Workspace) -> HeldOut:
     """What the detectors say of held-out images, and what these lie near to; read where a job has
     kept it."""
-    detectors = _panel_by_mean(workspace).detectors
+    detectors = _members(workspace)
     kept = load_held_out(workspace, detectors) if results.large(workspace) else None
     return kept or apart(HeldOut.of, workspace, detectors)
 
@@ -212,15 +228,17 @@ def reliability(workspace: Workspace, judge: str) -> Any:
 
 @cached
 def unseen(workspace: Workspace, rate: float) -> Trust:
-    """What the panel is worth on generators it does not know, each left out in turn."""
+    """What the panel is worth on generators it does not know, each left out in turn; read where a
+    job has kept it."""
+    if results.large(workspace) and (kept := load_trust(workspace, _members(workspace), rate)):
+        return kept
     return _left_out(workspace).trust(workspace, rate)
 
 
 @cached
 def _left_out(workspace: Workspace) -> LeftOut:
     """What :func:`unseen` is at every rate."""
-    detectors = _panel_by_mean(workspace).detectors
-    return apart(LeftOut.of, workspace, detectors, _held_out(workspace))
+    return apart(LeftOut.of, workspace, _members(workspace), _held_out(workspace))
 
 
 def head_words(
