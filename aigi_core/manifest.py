@@ -228,6 +228,20 @@ class Domains(ShortRepr):
                 named[f"real: {pool}"] = mine
         yield from sorted(named.items(), key=lambda item: item[0])
 
+    def some_of_each_source(self, most: int, splits: Sequence[str]) -> Int[np.ndarray, " n"]:
+        """Rows of these splits, ascending; where a source (a generator, or a pool's real images)
+        has more than three times ``most`` in one, as many as that, drawn at random, the same every
+        time."""
+        rng, chosen = np.random.default_rng(0), [np.zeros(0, int)]
+        sources = [mine for _, mine in self.sources()]
+        for split in splits:
+            here = self._named("split", (split,))
+            for mine in sources:
+                rows = np.flatnonzero(here & mine)
+                few = len(rows) <= 3 * most
+                chosen.append(rows if few else rng.choice(rows, most, replace=False))
+        return np.sort(np.concatenate(chosen))
+
     @cached_property
     def groups(self) -> Int[np.ndarray, " N"]:
         """A number, from 0, for each image's group, in the order of the groups' names; an image

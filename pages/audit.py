@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.audit.content import MOST_OF_A_SOURCE
 from aigi_core.audit.report import Audit
 from aigi_core.audit.verdict import to_frame
 from aigi_core.figures.audit import LEVELS
@@ -37,6 +38,11 @@ def show(page: ui.Page, audit: Audit) -> None:
         reported=(
             "A confound is named only where held-out images show it (Mann-Whitney, Holm over"
             " generators, p < 0.05)."
+        ),
+        content=(
+            f"Of more than {3 * MOST_OF_A_SOURCE:,} images of a generator, or real images of a pool,"
+            f" in a split, {MOST_OF_A_SOURCE:,} drawn at random stand for all; each figure has its"
+            " n."
         ),
         duplicates=audit.duplicates.rule,
         intervals=intervals_in_words(

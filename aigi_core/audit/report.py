@@ -19,6 +19,7 @@ from aigi_core.audit.matching import (
     own_matrix,
     own_scores,
     propensity_strata,
+    take_domains,
     within_strata,
 )
 from aigi_core.audit.overlays import find_overlays
@@ -28,7 +29,7 @@ from aigi_core.detectors.features import FeatureView
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
-from aigi_core.manifest import Domains
+from aigi_core.manifest import SPLITS, Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.transfer import TrainSet, TransferMatrix
 from aigi_core.workspace import Workspace
@@ -205,13 +206,20 @@ def _content(
 ) -> _Content:
     if bank not in workspace.text_banks:
         return _Content()
-    domains, names = workspace.domains, workspace.domains.generators
+    domains, names, embeddings = (
+        workspace.domains,
+        workspace.domains.generators,
+        workspace.embeddings,
+    )
+    rows = domains.some_of_each_source(shown.MOST_OF_A_SOURCE, SPLITS)
+    if len(rows) < len(domains):
+        domains, embeddings = take_domains(domains, rows), embeddings[rows]
     lexicon = Lexicon.of(workspace, bank)
     named = [name for name in shown.CONTENT_CATEGORIES if name in lexicon.categories]
-    concepts = shown.concepts(workspace.embeddings, lexicon.only(named) if named else lexicon)
+    concepts = shown.concepts(embeddings, lexicon.only(named) if named else lexicon)
     categories = {}
     if lexicon.categories:
-        every = shown.concepts(workspace.embeddings, lexicon).by_category()
+        every = shown.concepts(embeddings, lexicon, by_category=True)
         categories = {
             name: shown.content_differences(every, domains, name, k=5, seed=seed) for name in names
         }

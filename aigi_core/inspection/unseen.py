@@ -26,7 +26,7 @@ from aigi_core.inspection.novelty import Nearest, nearest_of_held_out
 from aigi_core.inspection.panel import Panel
 from aigi_core.inspection.rules import DEFAULT_RULE, RULES, Members, nearness
 from aigi_core.intervals import Groups, count_interval, mean_interval
-from aigi_core.manifest import FAKE, REAL, Domains
+from aigi_core.manifest import FAKE, REAL
 from aigi_core.metrics import auc_of_images
 from aigi_core.reprs import ShortRepr
 from aigi_core.significance import q_values, sign_flip
@@ -114,7 +114,7 @@ class HeldOut:
     @classmethod
     def of(cls, workspace: Workspace, detectors: Sequence[Detector]) -> HeldOut:
         """Look at all of them."""
-        rows = _judged(workspace.domains)
+        rows = workspace.domains.some_of_each_source(JUDGED, ("val", "test"))
         return cls(
             rows,
             score_detectors(detectors, workspace, rows),
@@ -286,18 +286,6 @@ def _outcomes(
                 row, fitted, known, judged, tested, labels, expit(a * judged + b)
             )
     return outcomes
-
-
-def _judged(domains: Domains) -> Int[np.ndarray, " n"]:
-    """Rows of validation and test images that take part."""
-    rng, chosen = np.random.default_rng(0), [np.zeros(0, int)]
-    sources = [mine for _, mine in domains.sources()]
-    for split in ("val", "test"):
-        for mine in sources:
-            rows = np.flatnonzero((domains.split == split) & mine)
-            few = len(rows) <= 3 * JUDGED
-            chosen.append(rows if few else rng.choice(rows, JUDGED, replace=False))
-    return np.sort(np.concatenate(chosen))
 
 
 def choose_rule(
