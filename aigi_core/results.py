@@ -288,7 +288,7 @@ def current(workspace: Workspace, kind: ResultKind) -> list[StoredResult]:
 def outdated_jobs(workspace: Workspace) -> list[str]:
     """Jobs whose stored results all rest on an earlier state of the workspace's images, sorted."""
     states: dict[str, set[str]] = {}
-    for note in (workspace.path / "results").glob(f"*/*/{NOTE}"):
+    for note in workspace.result_path("", "").glob(f"*/*/{NOTE}"):
         try:
             rests_on = read_json(note)["identity"]["workspace"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -307,7 +307,7 @@ def commands_again(workspace: Workspace, jobs: Sequence[str]) -> list[str]:
 def verify_results(workspace: Workspace) -> list[str]:
     """One sentence for each stored result, or file of one, that is damaged."""
     problems = []
-    for note in sorted((workspace.path / "results").glob(f"*/*/{NOTE}")):
+    for note in sorted(workspace.result_path("", "").glob(f"*/*/{NOTE}")):
         kind = ResultKind(note.parents[1].name, f"result of {note.parents[1].name}", "", 0)
         try:
             problems += _read(kind, note.parent).problems()

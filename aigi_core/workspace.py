@@ -14,12 +14,13 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,26 @@ CORE_FILES = ("images.parquet", *FEATURES)
 """Files whose content defines the workspace's digest; text banks and results come and go beside
 them.
 """
+
+
+LOOKED_FOR: ContextVar[Callable[[Path, str], None]] = ContextVar(
+    "looked for", default=lambda path, kind: None
+)
+"""Told of a workspace's folder and a kind of results ("" for all) before one is looked for, so that
+a cache can know what a computation rests on."""
+T = TypeVar("T")
+
+
+def with_looked_for(
+    function: Callable[..., T], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[T, set[tuple[Path, str]]]:
+    """What a function returns, and the kinds of results that it looked for."""
+    kinds: set[tuple[Path, str]] = set()
+    token = LOOKED_FOR.set(lambda path, kind: kinds.add((path, kind)))
+    try:
+        return function(*args, **kwargs), kinds
+    finally:
+        LOOKED_FOR.reset(token)
 
 
 @dataclass(frozen=True, repr=False)
@@ -334,30 +355,30 @@ class Workspace:
     # Results: expensive searches, each under its own digest, written by the precompute jobs.
     def result_path(self, kind: str, key: str) -> Path:
         """Where the result of this kind (``atlas``, ``textspan``, ...) and parameter digest
-        lives.
+        lives; the folder of all results where both are empty. Whoever looks for a result asks here.
         """
+        LOOKED_FOR.get()(self.path, kind)
         return self.path / "results" / kind / key
 
-    def results_state(self) -> list[list[Any]]:
-        """Which files of results there are (locks and unfinished ones aside), each with what
-        changes when it is published again; nothing is read."""
-        states = []
-        for results in _folders(self.path / "results"):
-            for folder in _folders(results.path):
-                with (
-                    suppress(OSError),
-                    os.scandir(folder.path) as files,
-                ):  # a job may be clearing it away
-                    stats = [
-                        (file.path, file.stat())
-                        for file in files
-                        if file.is_file() and file.name[0] != "."
-                    ]
-                    states += [
-                        [path, about.st_ino, about.st_mtime_ns, about.st_size]
-                        for path, about in stats
-                    ]
-        return sorted(states)
+
+def results_state(path: Path) -> dict[str, list[list[Any]]]:
+    """Which files of results a workspace's folder holds, by kind (locks and unfinished ones aside),
+    each with what changes when it is published again; nothing is read."""
+    states = {}
+    for results in _folders(path / "results"):
+        found = []
+        for folder in _folders(results.path):
+            with suppress(OSError), os.scandir(folder.path) as files:  # a job may clear it away
+                stats = [
+                    (file.path, file.stat())
+                    for file in files
+                    if file.is_file() and file.name[0] != "."
+                ]
+                found += [
+                    [path, about.st_ino, about.st_mtime_ns, about.st_size] for path, about in stats
+                ]
+        states[results.name] = sorted(found)
+    return states
 
 
 def _folders(path: str | os.PathLike[str]) -> list[os.DirEntry[str]]:

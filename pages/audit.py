@@ -40,9 +40,9 @@ def show(page: ui.Page, audit: Audit) -> None:
             " generators, p < 0.05)."
         ),
         content=(
-            f"Of more than {3 * MOST_OF_A_SOURCE:,} images of a generator, or real images of a pool,"
-            f" in a split, {MOST_OF_A_SOURCE:,} drawn at random stand for all; each figure has its"
-            " n."
+            f"Of more than {3 * MOST_OF_A_SOURCE:,} images of a generator, or real images of a"
+            f" pool, in a split, {MOST_OF_A_SOURCE:,} drawn at random stand for all; each figure"
+            " has its n."
         ),
         duplicates=audit.duplicates.rule,
         intervals=intervals_in_words(

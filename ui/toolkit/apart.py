@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from aigi_core.processes import LimitedProcesses, call, load
+from aigi_core.workspace import Workspace, with_looked_for
+from ui.toolkit.workspaces import note, state
 
 SECONDS = 900.0
 """Processor time for one computation, beyond which it is made in the session's thread."""
@@ -57,12 +60,27 @@ def apart(
             plain values.
         here: further arguments for where it runs in this thread, such as ``progress``.
     """
-    task = (function, args, kwargs)
+    task = (with_looked_for, (function, args, kwargs), {})
     for processes in _processes:
+        for path in _paths([*args, *kwargs.values()]):
+            state(path)  # as it is before: what changes meanwhile counts as changed
         if answer := processes.now(call, task, _still_wanted, PATIENCE):
-            result: T = answer[0]
-            return result
+            result, kinds = answer[0]
+            for on in kinds:
+                note(*on)
+            return cast(T, result)
     return function(*args, **kwargs, **(here or {}))
+
+
+def _paths(values: Iterable[Any]) -> Iterator[Path]:
+    """The folders of the workspaces among some values, those in lists and tables of them too."""
+    for value in values:
+        if isinstance(value, Workspace):
+            yield value.path
+        elif isinstance(value, Mapping):
+            yield from _paths(value.values())
+        elif isinstance(value, tuple | list):
+            yield from _paths(value)
 
 
 def _still_wanted() -> None:

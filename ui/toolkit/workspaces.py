@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,7 +17,7 @@ from aigi_core.assets import asset
 from aigi_core.commands import WITHOUT_HUB, build_command
 from aigi_core.encodings import encodings, folders_of, home_of, outdated_encodings
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.workspace import MANIFEST, Workspace, digest_of
+from aigi_core.workspace import LOOKED_FOR, MANIFEST, Workspace, digest_of, results_state
 from ui.toolkit import access
 
 DEMO = asset("demo")
@@ -28,17 +30,34 @@ _CHANGED = "_workspace_changed"
 """Digest of the workspace that was opened by a link to an earlier state of it."""
 _REFUSED = "_workspace_refused"
 
-_SEEN: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar("seen", default=None)
-"""Identities of the workspaces of a page that runs."""
+_SEEN: ContextVar[dict[Path, dict[str, str]] | None] = ContextVar("seen", default=None)
+"""State of each kind of results of the workspaces of a page that runs."""
+Rests = dict[tuple[Path, str], str]
+"""What a computation rests on beside its arguments: a workspace's kind of results -> its state."""
+_RESTS: ContextVar[Rests | None] = ContextVar("rests", default=None)
+"""Of the computation that is under way."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 Stamp = tuple[int, int, int]
 """What changes when a manifest is written again."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A result, and the state of what it rests on."""
+
+    result: Any
+    rests: Rests
+
+    def holds(self) -> bool:
+        """Whether all of that is as it was."""
+        return all(state(*on) == before for on, before in self.rests.items())
+
+
 def cached(function: F, most: int = 256) -> F:
-    """Compute once a workspace digest (text banks, perturbed copies and stored results included)
-    and parameters, for all sessions of the server.
+    """Compute once a workspace (its images, text banks and perturbed copies) and parameters, for
+    all sessions of the server; and again once a kind of stored results has changed that was looked
+    for meanwhile, there or not.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
     copied: do not change it. Sessions that ask for the same result wait for it; others go on.
@@ -46,22 +65,65 @@ def cached(function: F, most: int = 256) -> F:
     Args:
         most: results that are kept; of more, those not asked for longest go.
     """
+
+    @wraps(function)
+    def compute(*args: Any, **kwargs: Any) -> _Kept:
+        with _noted() as rests:
+            return _Kept(function(*args, **kwargs), rests)
+
     keep = st.cache_resource(
-        show_spinner=False, max_entries=most, hash_funcs={Workspace: _identity}
+        compute,  # type: ignore[call-overload]
+        show_spinner=False,
+        max_entries=most,
+        validate=_Kept.holds,
+        hash_funcs={
+            Workspace: lambda workspace: digest_of([str(workspace.path), workspace.identity])
+        },
     )
-    return cast(F, keep(function))
+
+    @wraps(function)
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        one: _Kept = keep(*args, **kwargs)
+        for on in one.rests:
+            note(*on)
+        return one.result
+
+    return cast(F, kept)
 
 
-def _identity(workspace: Workspace) -> str:
-    """The workspace's digest and that of its text banks, perturbed copies and results, which come
-    and go beside it; looked at once while a page runs.
-    """
-    known, key = _SEEN.get(), (workspace.path, workspace.identity)
-    if known is None:
-        known = {}
-    if key not in known:
-        known[key] = digest_of([workspace.identity, workspace.results_state()])
-    return known[key]
+@contextmanager
+def _noted() -> Iterator[Rests]:
+    """What is looked for inside, which also whoever asked for this computation rests on."""
+    outer, rests = _RESTS.get(), Rests()
+    tokens = _RESTS.set(rests), LOOKED_FOR.set(note)
+    try:
+        with nullcontext() if _SEEN.get() is not None else one_look():
+            yield rests
+    finally:
+        _RESTS.reset(tokens[0])
+        LOOKED_FOR.reset(tokens[1])
+        if outer is not None:
+            outer |= rests
+
+
+def note(path: Path, kind: str) -> None:
+    """The computation that is under way rests on a kind of a workspace's results; on all of them
+    where it is empty."""
+    if (rests := _RESTS.get()) is not None:
+        rests[path, kind] = state(path, kind)
+
+
+def state(path: Path, kind: str = "") -> str:
+    """Digest of what there is of a kind of results; looked at once while a page runs, so that what
+    changes meanwhile counts as changed afterwards."""
+    looks = _SEEN.get()
+    if looks is None:
+        looks = {}
+    if path not in looks:
+        found = results_state(path)
+        looks[path] = {one: digest_of(files) for one, files in found.items()}
+        looks[path][""] = digest_of(sorted(looks[path].items()))
+    return looks[path].get(kind, "")
 
 
 @contextmanager

@@ -1,14 +1,20 @@
 """Which workspaces and encodings a session sees."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from aigi_core import encodings
+from aigi_core import encodings, results
+from aigi_core.errors import NotMadeError
+from aigi_core.results import ResultKind
 from aigi_core.workspace import MANIFEST, Workspace
 from tests.factory import make_workspace
-from ui.toolkit import workspaces
+from ui.toolkit import apart, workspaces
 
 
 def test_encodings_are_read_again_only_where_a_manifest_changed(
@@ -28,3 +34,121 @@ def test_encodings_are_read_again_only_where_a_manifest_changed(
     assert len(workspaces.current_encodings(workspace)) == 2 and looks
     (second / MANIFEST).write_text("{")
     assert list(workspaces.current_encodings(workspace).values()) == [path]
+
+
+READ, OTHER = ResultKind("words", "words", "words", 1), ResultKind("audit", "audit", "audit", 1)
+
+
+def publish(workspace: Workspace, kind: ResultKind, value: float) -> None:
+    results.publish(workspace, kind, {}, {"value.npz": {"value": np.array(value)}})
+
+
+def value_of(workspace: Workspace) -> float:
+    """What is stored, or -1; the library's function that a page asks for."""
+    try:
+        return float(results.load(workspace, READ, {}).arrays("value.npz")["value"])
+    except NotMadeError:
+        return -1.0
+
+
+def always(workspace: Workspace) -> int:
+    return len(workspace.domains)
+
+
+def ask_here(workspace: Workspace) -> float:
+    return value_of(workspace)
+
+
+def ask_apart(workspace: Workspace) -> float:
+    try:
+        return float(apart.apart(results.load, workspace, READ, {}).arrays("value.npz")["value"])
+    except NotMadeError:
+        return -1.0
+
+
+@pytest.fixture
+def own(synthetic_path: Path, tmp_path: Path) -> Workspace:
+    return Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
+
+
+@pytest.mark.parametrize("ask", [ask_here, ask_apart])
+def test_computed_again_once_what_it_rests_on_has_changed(
+    own: Workspace, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Workspace], float]
+) -> None:
+    monkeypatch.setattr(apart, "_processes", [])
+    monkeypatch.setattr(apart, "LOADED", ())
+    apart.begin()
+    now, made, there = apart._processes[0].now, list[str](), list[bool]()
+
+    def answered(*args: Any) -> Any:
+        answer = now(*args)
+        there.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(apart._processes[0], "now", answered)
+
+    @workspaces.cached
+    def inner(workspace: Workspace) -> float:
+        made.append("inner")
+        return ask(workspace)
+
+    @workspaces.cached
+    def outer(workspace: Workspace) -> float:
+        made.append("outer")
+        return inner(workspace) + 1
+
+    @workspaces.cached
+    def plain(workspace: Workspace) -> int:
+        made.append("plain")
+        return always(workspace)
+
+    def ask_all() -> float:
+        made.clear()
+        with workspaces.one_look():
+            plain(own)
+            return outer(own)
+
+    try:
+        assert ask_all() == 0 and made == ["plain", "outer", "inner"]
+        publish(own, OTHER, 1.0)
+        assert ask_all() == 0 and not made
+        publish(own, READ, 5.0)  # it was looked for, and was not there
+        assert ask_all() == 6 and made == ["outer", "inner"]
+        assert ask_all() == 6 and not made
+        publish(own, READ, 7.0)
+        with workspaces.one_look():
+            assert inner(own) == 7
+        assert ask_all() == 8 and made == ["outer"], "a hit inside counts, too"
+        shutil.rmtree(own.path / "results" / READ.name)
+        assert ask_all() == 0 and made == ["outer", "inner"]
+        assert any(there) == (ask is ask_apart)
+    finally:
+        apart._processes[0].close()
+
+
+def test_what_is_published_while_it_is_computed_makes_it_old(own: Workspace) -> None:
+    @workspaces.cached
+    def slow(workspace: Workspace) -> float:
+        value = value_of(workspace)
+        publish(workspace, READ, value + 1)
+        return value
+
+    with workspaces.one_look():
+        assert slow(own) == slow(own) == -1
+    with workspaces.one_look():
+        assert slow(own) == 0
+
+
+def test_a_list_of_all_results_rests_on_every_kind(own: Workspace) -> None:
+    made: list[int] = []
+
+    @workspaces.cached
+    def outdated(workspace: Workspace) -> list[str]:
+        made.append(1)
+        return results.outdated_jobs(workspace)
+
+    outdated(own)
+    publish(own, OTHER, 1.0)
+    outdated(own)
+    outdated(own)
+    assert len(made) == 2
