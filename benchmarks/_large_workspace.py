@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Float32, Int
 
 from aigi_core import SCHEMA_VERSION
+from aigi_core.clip.phrases import OWN_PHRASES, read_phrases
 from aigi_core.manifest import COLUMNS, FAKE
 from aigi_core.soundness import rows_record
 from aigi_core.workspace import Workspace, describe_file, write_manifest
@@ -39,6 +40,7 @@ def write_large_workspace(
     *,
     model: str = "synthetic",
     head_shape: HeadShape | None = None,
+    texts: bool = False,
 ) -> Workspace:
     """Half of the images are real, the others are spread evenly over the generators, in an order
     that mixes all of them; splits 7 : 3 of 10 for training and validation against test.
@@ -51,6 +53,7 @@ def write_large_workspace(
     Args:
         head_shape: write heads, too. The embedding's spread comes from the first heads of the last
             layer, as many as its width needs; all others add a little noise.
+        texts: write the project's phrases, too, each as a direction drawn at random.
     """
     rng = np.random.default_rng(seed)
     path.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,8 @@ def write_large_workspace(
         precision="fp32",
         **gives,
     )
+    bank = {"phrases": _write_phrases(path, width, seed)} if texts else {}
+    files += [f"text/{name}.{suffix}" for name in bank for suffix in ("npy", "parquet")]
     described = {name: describe_file(path, name) for name in files}
     write_manifest(
         path,
@@ -83,7 +88,7 @@ def write_large_workspace(
             "schema_version": SCHEMA_VERSION,
             "name": f"synthetic {images}",
             "encoder": encoder,
-            "text": {},
+            "text": bank,
             "tools": {},
             "files": described,
             "rows": rows_record(pd.read_parquet(path / "images.parquet"), described),
@@ -125,6 +130,17 @@ def _write_features(
             part @ basis.T if heads is None else heads.write(start, part)
         )
     embeddings.flush()
+
+
+def _write_phrases(path: Path, width: int, seed: int) -> dict[str, Any]:
+    """A bank of texts; returns what the manifest says of it."""
+    table = read_phrases(OWN_PHRASES)
+    vectors = np.random.default_rng(seed).standard_normal((len(table), width))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    (path / "text").mkdir(exist_ok=True)
+    np.save(path / "text" / "phrases.npy", vectors.astype(np.float16))
+    table.to_parquet(path / "text" / "phrases.parquet", index=False)
+    return {"texts": len(table), "source": "random directions", "template": "{}"}
 
 
 class _Heads:

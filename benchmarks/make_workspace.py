@@ -1,6 +1,6 @@
 """A synthetic workspace of any size in bounded memory, in the shape of an encoder: embeddings with
 a spectrum like CLIP's, generators that share their real images, groups, planted confounds, and
-optionally heads.
+optionally heads and texts.
 
 It measures how long the writing takes; other benchmarks and the app open the folder.
 """
@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--images", type=lambda text: int(float(text)), required=True)
     parser.add_argument("--encoder", default="ViT-L-14", help="a name of open_clip: its shape")
     parser.add_argument("--heads", action="store_true", help="49 KB an image of ViT-L-14")
+    parser.add_argument("--texts", action="store_true", help="the project's phrases, at random")
     parser.add_argument("--generators", type=int, default=8)
     parser.add_argument("--out", type=Path, required=True, metavar="WORKSPACE")
     args = parser.parse_args(argv)
@@ -49,6 +50,7 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         width,
         model=args.encoder,
         head_shape=shape if args.heads else None,
+        texts=args.texts,
     )
     return {
         "images": args.images,

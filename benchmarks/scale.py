@@ -39,10 +39,19 @@ from benchmarks._plan import Hardware, plan
 from precompute.detectors import keep_detectors
 from ui.toolkit.router import PAGES
 
+PARTS = ("training", "search", "engines", "pages")
+TRAINED = (
+    "matrix_1m_seconds",
+    "passes_over_map",
+    "bootstrap_1m_seconds",
+    "bootstrap_disagreement",
+    "peak_gb",
+)
+SHOWN = ("app_1m_first_page_seconds", "app_1m_warm_median_seconds")
 SEARCHED = (1_400, 11_200)
 COMPARED = 50_000
-ENGINE_SEARCH = (400, 1_000)
 """Images on which draws of blocks are compared with draws of single groups."""
+ENGINE_SEARCH = (400, 1_000)
 Scores: TypeAlias = Any
 """[K, N] of all detectors and images."""
 
@@ -70,6 +79,13 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         default=list(PAGES),
         help="pages of the app to measure (default all; none: no app)",
     )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="what is measured (default all); figures of the others are null",
+    )
     parser.add_argument("--sessions", type=int, default=8, help="of the app at once")
     parser.add_argument(
         "--engine-search",
@@ -92,15 +108,20 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         return plan(args.images, args.generators, Hardware(args.gpus, cores))
     with tempfile.TemporaryDirectory() as temporary:
         path = args.folder or Path(temporary) / "workspace"
+        images, draws = args.engine_search if "engines" in args.parts else (0, 0)
+        figures = compare_engines(Path(temporary), images=images, draws=draws)
+        rows = args.search_rows if "search" in args.parts else ()
+        figures |= growth(args.width, *rows) if rows else {"search_growth": None}
+        if not {"training", "pages"} & set(args.parts):
+            return dict.fromkeys(TRAINED + SHOWN) | figures
         if (path / "workspace.json").exists():
             workspace = Workspace.open(path)
         else:
             print(f"Writing {args.images:,} images into {path}", file=sys.stderr)
             workspace = write_large_workspace(path, args.images, args.generators, args.width)
-        figures = measure(workspace) | growth(args.width, *args.search_rows)
-        images, draws = args.engine_search
-        figures |= compare_engines(Path(temporary), images=images, draws=draws)
-        return figures | pages(path, args.pages, args.sessions)
+        trained = measure(workspace) if "training" in args.parts else dict.fromkeys(TRAINED)
+        stems = args.pages if "pages" in args.parts else ()
+        return trained | figures | pages(path, stems, args.sessions)
 
 
 def measure(workspace: Workspace) -> dict[str, Any]:
@@ -188,7 +209,7 @@ def growth(width: int, few: int, many: int) -> dict[str, Any]:
 def pages(path: Path, stems: Sequence[str], sessions: int) -> dict[str, Any]:
     """The app on the workspace, with the detectors that ``build`` ends with; null without pages."""
     if not stems:
-        return {"app_1m_first_page_seconds": None, "app_1m_warm_median_seconds": None}
+        return dict.fromkeys(SHOWN)
     from benchmarks import app  # needs the browser tests' tools
 
     keep_detectors(path)

@@ -49,3 +49,7 @@ def test_prints_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
         main(["scale", "--folder", folder, "--width", "8", *small]) == 0
     )  # what was written before is used again
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 3000
+    assert main(["scale", "--parts", "search", "--width", "8", "--search-rows", "40", "80"]) == 0
+    alone = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(alone) >= NAMED and np.isfinite(alone["search_growth"])
+    assert alone["matrix_1m_seconds"] is alone["ray_identical"] is None
