@@ -167,7 +167,7 @@ def test_one_detector_alone_is_kept_without_generators_left_out(
     synthetic_path: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
-    twins = train(workspace, workspace.domains.generators[:1])
+    twins = train(workspace, [workspace.domains.generators])
     twins = panel.build_panel(workspace, twins).detectors
     stored.save_panel(workspace, twins)
     kept = load_panel(workspace, twins)
