@@ -22,9 +22,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from aigi_core import stored_features
+from aigi_core import results, stored_features
 from aigi_core.commands import command
-from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.head_maps import FactoredMaps
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
@@ -39,6 +39,8 @@ BLOCK = 16_384
 LENGTHS = 256
 """Images whose lengths are computed at once: they stay in the processor's cache, which takes a
 third of the time."""
+KEPT = results.ResultKind("lengths", "lengths of embeddings", job="detectors", format=1)
+FILE = "lengths.npz"
 BLOCK_VALUES = 1 << 23
 """Context values held in float32 at once while all heads are summed: 32 MiB, whatever the number of
 images.
@@ -262,14 +264,31 @@ def embedding_norms(
 
 
 def _all_lengths(workspace: Workspace) -> Float[np.ndarray, " N"]:
-    """Computed once: work on every head asks for them at each of them."""
+    """Computed once: work on every head asks for them at each of them; read where a job has kept
+    them."""
     kept = vars(workspace)
     if "_lengths" not in kept:
-        lengths = _lengths(workspace.embeddings, None)
+        stored = load_lengths(workspace)
+        lengths = _lengths(workspace.embeddings, None) if stored is None else stored
         lengths.flags.writeable = False
         kept["_lengths"] = lengths
     result: np.ndarray = kept["_lengths"]
     return result
+
+
+def save_lengths(workspace: Workspace) -> None:
+    """Publish the lengths of all embeddings: of a million they take a second of a core."""
+    results.publish(workspace, KEPT, {}, {FILE: {"lengths": embedding_norms(workspace)}})
+
+
+def load_lengths(workspace: Workspace) -> Float[np.ndarray, " N"] | None:
+    """What was kept; None where nothing whole is."""
+    try:
+        lengths = results.load(workspace, KEPT, {}).arrays(FILE)["lengths"]
+    except (WorkspaceError, KeyError):
+        return None
+    whole = lengths.shape == (len(workspace.embeddings),) and lengths.dtype == np.float64
+    return lengths if whole else None
 
 
 def _lengths(embeddings: np.ndarray, rows: Int[np.ndarray, " n"] | None) -> Float[np.ndarray, " n"]:

@@ -12,7 +12,7 @@ from aigi_core.metrics import intervals_in_words
 from aigi_core.overview import card
 from aigi_core.results import commands_again, outdated_jobs
 from aigi_core.statements import counted, estimated
-from aigi_core.transfer import DEFAULT_METRIC, MatrixDifference, TransferMatrix
+from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix
 from ui import results
 from ui.bodies import generation
 
@@ -40,7 +40,7 @@ OPEN_THE_BEST = {"words", "gallery"}
 """Pages of one detector: they open the best one, which this page names."""
 
 
-def facts_in_words(facts: TransferMatrix, against: MatrixDifference) -> str:
+def facts_in_words(facts: TransferMatrix, against: PairedDifference) -> str:
     """What file facts alone reach, and how much more than the detectors on the same images."""
     blind = facts.mean(DEFAULT_METRIC, facts.in_domain)
     sentence = (
@@ -48,12 +48,11 @@ def facts_in_words(facts: TransferMatrix, against: MatrixDifference) -> str:
         if blind.low > 0.5
         else "not shown to be better than guessing"
     )
-    more = against.mean(facts.in_domain)
     return (
         "A classifier of file facts alone (format, size, compression; no pixels) reaches"
         f" {estimated(blind, 'generator')}: {sentence}. File facts"
         " minus detectors, on the same images:"
-        f" {more.finding('paired generator').points()}."
+        f" {against.finding('paired generator').points()}."
     )
 
 

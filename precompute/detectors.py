@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aigi_core.audit.cached import keep_fact_matrix, load_fact_matrix
+from aigi_core.audit.cached import (
+    keep_fact_matrix,
+    keep_facts_against_detectors,
+    load_fact_matrix,
+    load_facts_against_detectors,
+)
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.presets import preset
 from aigi_core.detectors.protocol import Protocol
@@ -27,6 +32,7 @@ from aigi_core.detectors.stored import (
 from aigi_core.detectors.training import train_with_twins
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.geometry.projection import MapSettings, load_map
+from aigi_core.heads import load_lengths, save_lengths
 from aigi_core.inspection.stored import load_held_out, load_panel, save_held_out, save_panel
 from aigi_core.inspection.unseen import HeldOut
 from aigi_core.metrics import DEFAULT_METRIC
@@ -80,6 +86,7 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
         all(kept)
         and load_matrix(workspace, of, (DEFAULT_METRIC,), tuple)
         and load_fact_matrix(workspace)
+        and load_facts_against_detectors(workspace, of)
         and (len(workspace.domains) < SCORED or _looked(workspace, kept, protocols))
     ):
         return THERE
@@ -96,6 +103,7 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
             scores, of_twins = (
                 save_scores(workspace, own, one) for own, one in zip(made, protocols, strict=True)
             )
+            save_lengths(workspace)
             held_out = HeldOut.of(workspace, made[1])
             save_held_out(workspace, made[1], held_out)
             save_panel(workspace, made[1], held_out, of_twins)
@@ -109,7 +117,7 @@ def complete_detectors(workspace: Workspace, *, force: bool = False, protocol: s
             metrics=(DEFAULT_METRIC,),
         )
         save_matrix(workspace, matrix, of)
-        keep_fact_matrix(workspace)
+        keep_facts_against_detectors(workspace, keep_fact_matrix(workspace), matrix, of)
     return f"Trained {counted(len(sets), 'detector')}, one a generator: {folder}"
 
 
@@ -121,7 +129,12 @@ def _looked(
         load_scores(workspace, own or (), one) for own, one in zip(kept, protocols, strict=True)
     ]
     twins = kept[1] or ()
-    looked = (*scores, load_held_out(workspace, twins), load_panel(workspace, twins, scores[1]))
+    looked = (
+        *scores,
+        load_held_out(workspace, twins),
+        load_panel(workspace, twins, scores[1]),
+        load_lengths(workspace),
+    )
     return all(one is not None for one in looked) and _mapped(workspace)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, false_discovery_control
 
+from aigi_core import significance
 from aigi_core.intervals import Groups
 from aigi_core.significance import bootstrap_p_value, q_values, sign_flip
 
@@ -50,6 +51,32 @@ def test_images_of_a_group_change_places_together(count: int) -> None:
     alone = sign_flip(one / 30, Groups.of(np.arange(30)))
     copied = sign_flip(np.repeat(one, 3, axis=1) / 90, Groups.of(np.arange(90) // 3))
     np.testing.assert_allclose(copied, alone)
+
+
+@pytest.mark.parametrize("size", [1.0, 1.7, 2.2, 3.0])
+def test_the_limit_of_many_groups_is_the_test_itself(
+    monkeypatch: pytest.MonkeyPatch, size: float
+) -> None:
+    """As McNemar's exact test, and as drawn sign patterns of unequal groups."""
+    n = significance.NORMAL + 2000
+    more = (n + round(size * np.sqrt(n))) // 2
+    one = np.where(np.arange(n) < more, 1.0, -1.0)[None] / n
+    exact = binomtest(more, n).pvalue
+    alone = Groups.of(np.arange(n))
+    assert sign_flip(one, alone)[0] == pytest.approx(exact, rel=1e-3)
+    other = np.random.default_rng(0).normal(0, 1, (2, n))
+    other += size / np.sqrt(n) - other.mean(axis=1, keepdims=True)
+    limit = sign_flip(other / n, alone)
+    monkeypatch.setattr(significance, "NORMAL", n)
+    drawn = sign_flip(other / n, alone)
+    np.testing.assert_allclose(drawn, limit, atol=4 * np.sqrt(0.25 / significance.FLIPS))
+
+
+def test_few_groups_that_hold_nearly_all_have_no_normal_limit() -> None:
+    added = np.full((1, significance.NORMAL + 100), 1e-6)
+    added[0, :3] = 1.0
+    p = sign_flip(added, Groups.of(np.arange(added.shape[1])), np.array([2.9]))[0]
+    assert p == pytest.approx(0.25, abs=0.03)
 
 
 def test_degenerate_draws() -> None:

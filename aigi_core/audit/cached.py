@@ -26,7 +26,13 @@ from aigi_core.manifest import FAKE, Domains
 from aigi_core.metrics import DEFAULT_METRIC, Column
 from aigi_core.results import OldResult, ResultKind, StoredResult
 from aigi_core.statements import ALPHA
-from aigi_core.transfer import Estimate, PairedDifference, TransferMatrix, transfer_matrix
+from aigi_core.transfer import (
+    Estimate,
+    PairedDifference,
+    TransferMatrix,
+    difference,
+    transfer_matrix,
+)
 from aigi_core.transfer.kept import load_matrix, save_matrix
 from aigi_core.transfer.matrix import columns_of
 from aigi_core.workspace import Workspace, digest_of
@@ -159,12 +165,46 @@ def load_fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> Tran
         return None
 
 
-def keep_fact_matrix(workspace: Workspace) -> None:
-    """Keep the matrix of the detectors of stored file facts, which pages begin with, where it is
-    not kept: on 200,000 images it takes 20 s."""
-    if load_fact_matrix(workspace) is None:
+def keep_fact_matrix(workspace: Workspace) -> TransferMatrix:
+    """The matrix of the detectors of stored file facts, which pages begin with; kept where it is
+    not yet: on 200,000 images it takes 20 s."""
+    matrix = load_fact_matrix(workspace)
+    if matrix is None:
         matrix = own_matrix(stored_fact_scores(workspace), workspace.domains)
         save_matrix(workspace, matrix, _of("stored", AuditSettings()))
+    return matrix
+
+
+AGAINST = ResultKind("facts", "comparison of file facts and detectors", job="detectors", format=1)
+"""Raise its format when either matrix gives other numbers than before."""
+
+
+def facts_against_detectors(facts: TransferMatrix, detectors: TransferMatrix) -> PairedDifference:
+    """Mean balanced accuracy of the detectors of file facts, each on its own generator, minus that
+    of the detectors on the embedding, on the same images."""
+    return difference(facts, detectors, DEFAULT_METRIC).mean(facts.in_domain)
+
+
+def keep_facts_against_detectors(
+    workspace: Workspace, facts: TransferMatrix, detectors: TransferMatrix, of: Mapping[str, Any]
+) -> None:
+    """Keep that comparison, for which the first page would train the detectors of facts again;
+    ``of`` names the detectors on the embedding."""
+    found = asdict(facts_against_detectors(facts, detectors))
+    results.publish(workspace, AGAINST, {"detectors": dict(of)}, {}, content=found)
+
+
+def load_facts_against_detectors(
+    workspace: Workspace, of: Mapping[str, Any]
+) -> PairedDifference | None:
+    """What was kept; None where nothing is."""
+    try:
+        stored = results.load(workspace, AGAINST, {"detectors": dict(of)})
+        found = PairedDifference(**stored.content)
+    except (WorkspaceError, TypeError):
+        return None
+    numbers = [value for value in vars(found).values() if isinstance(value, int | float)]
+    return found if len(numbers) == 5 and np.isfinite(numbers).all() else None
 
 
 def stored_fact_scores(workspace: Workspace) -> Float[np.ndarray, "K N"]:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigi_core.audit import facts
+from aigi_core import heads
+from aigi_core.audit import cached, facts
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.protocol import Protocol
@@ -96,7 +97,7 @@ def test_scores_of_many_images_are_kept(
     shown = results.scores(workspace, setting), results.held_out(workspace, setting)
     for one, other in zip(expected, shown, strict=True):
         np.testing.assert_array_equal(one, other)
-    looked = HeldOut.of(workspace, kept[1])
+    looked, lengths = HeldOut.of(workspace, kept[1]), heads._lengths(workspace.embeddings, None)
     made = panel.build_panel(workspace, kept[1])
     made = made.joined_by(choose_rule(workspace, made))
     trusts = [trust_of_detectors(workspace, kept[1], rate, looked) for rate in panel.RATES]
@@ -104,9 +105,12 @@ def test_scores_of_many_images_are_kept(
         (panel, "score_detectors"),
         (panel, "calibration_draws"),
         (inspection, "apart"),
+        (heads, "_lengths"),
     ):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("computed once more"))
     own, scored = inspection.panel(workspace), inspection.panel(workspace).on_test[1]
+    reopened = Workspace.open(path)
+    np.testing.assert_array_equal(heads.embedding_norms(reopened), lengths)
     for rate, trust in zip(panel.RATES, trusts, strict=True):
         assert same(inspection.unseen(workspace, rate), trust)
     monkeypatch.undo()
@@ -191,8 +195,11 @@ def test_what_the_first_page_says_of_files_is_kept(
 ) -> None:
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
     computed = results.fact_matrix(Workspace.open(path))
+    against = results.facts_against_detectors(Workspace.open(path))
     assert main(["detectors", "--workspace", str(path)]) == 0
     monkeypatch.setattr(facts, "fact_detector", lambda *_: pytest.fail("trained once more"))
+    monkeypatch.setattr(cached, "difference", lambda *_: pytest.fail("compared once more"))
     kept = results.fact_matrix(Workspace.open(path))
+    assert against == results.facts_against_detectors(Workspace.open(path)) and against.n == 4
     assert kept.summary().equals(computed.summary())
     assert kept.values[DEFAULT_METRIC].tolist() == computed.values[DEFAULT_METRIC].tolist()

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aigi_core.audit.cached import load_fact_matrix, stored_fact_scores
+from aigi_core.audit.cached import facts_against_detectors as compare_facts
+from aigi_core.audit.cached import (
+    load_fact_matrix,
+    load_facts_against_detectors,
+    stored_fact_scores,
+)
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
 from aigi_core.detectors.methods import METHODS
@@ -36,13 +41,12 @@ from aigi_core.transfer import (
     METRICS,
     Atlas,
     Cell,
-    MatrixDifference,
     Pair,
+    PairedDifference,
     TargetRanking,
     TrainSet,
     TransferMatrix,
     d_eval,
-    difference,
     highest_change,
     make_training_sets,
     open_cell,
@@ -55,6 +59,7 @@ from aigi_core.transfer.matrix import columns_of
 from aigi_core.transfer.training_sets import ScoreSets, rows_of_sets
 from aigi_core.workspace import Workspace
 from ui.results.settings import (
+    DEFAULT_METHOD,
     EMBEDDING,
     OURS,
     RESIDUAL,
@@ -392,14 +397,22 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
 
 
 @cached
-def facts_against_detectors(workspace: Workspace) -> MatrixDifference:
-    """Balanced accuracy of :func:`fact_matrix` minus that of :func:`default_matrix`, cell by
-    cell.
+def facts_against_detectors(workspace: Workspace) -> PairedDifference:
+    """Mean balanced accuracy of :func:`fact_matrix`, each detector on its own generator, minus that
+    of :func:`default_matrix`; read where a job has kept it.
 
     Raises:
-        NotMadeError: see :func:`fact_matrix`.
+        NotMadeError: of a :func:`large` workspace none is kept; says what to run.
     """
-    return difference(fact_matrix(workspace), default_matrix(workspace), DEFAULT_METRIC)
+    of = parameters_of(_each(workspace), EMBEDDING, protocol(Setting(())), DEFAULT_METHOD)
+    if kept := load_facts_against_detectors(workspace, of):
+        return kept
+    if large(workspace):
+        raise NotMadeError(
+            "File facts are compared with detectors by the job that stores both: run"
+            f" '{workspace.command('detectors')}' once."
+        )
+    return compare_facts(fact_matrix(workspace), default_matrix(workspace))
 
 
 @cached
