@@ -206,27 +206,6 @@ def test_small_messages_are_sent_at_once() -> None:
     assert len(seen) == 1 and seen[0]
 
 
-def test_results_published_again_are_read_again(tmp_path: Path) -> None:
-    """A job that writes results while the server runs: nobody has to restart it."""
-    workspace = Workspace.open(make_workspace(tmp_path / "w", seed=12))
-    calls = []
-
-    @workspaces.cached
-    def read(of: Workspace) -> int:
-        calls.append(of.digest)
-        return len(calls)
-
-    file = workspace.result_path("atlas", "key") / "atlas.json"
-    file.parent.mkdir(parents=True)
-    assert [read(workspace), read(workspace)] == [1, 1]
-    write_atomic(file, b"{}")
-    assert [read(workspace), read(workspace)] == [2, 2]
-    write_atomic(file, b"[]")
-    assert [read(workspace), read(workspace)] == [3, 3]
-    file.unlink()
-    assert read(workspace) == 1  # known from before
-
-
 def test_garbage_is_collected_in_the_background_and_not_after_every_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
