@@ -21,7 +21,7 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.neighbours import PAIR_SECONDS
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.errors import AigiError
-from aigi_core.workspace import Workspace, write_atomic
+from aigi_core.workspace import Workspace
 from precompute.detectors import keep_detectors
 from tests.conftest import ROOT
 from tests.factory import make_workspace
