@@ -26,7 +26,7 @@ from aigi_core.transfer import (
 from ui import results
 from ui.bodies import choices
 from ui.bodies.training import against_others
-from ui.toolkit.costly import lasting
+from ui.toolkit.costly import CostlyError, lasting
 from ui.toolkit.jobs import job, steps
 
 SAVED = "_saved_detectors"
@@ -37,15 +37,17 @@ SHOWN = 12
 
 
 def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], int, bool]) -> Any:
-    """Every training set ranked; of a large workspace only where it is asked for."""
+    """Every training set ranked; of a large workspace, or by a method that takes long, only where
+    it is asked for."""
 
     def compute(_: object = None) -> TargetRanking:
         with steps("Training and testing every set"):
             return results.ranked_sets(page.workspace, *asked)
 
     if not results.large(page.workspace):
+        results.ask_for_sets(page.workspace, asked[0], asked[3])
         return compute()
-    sets, seconds = results.cost_of_sets(page.workspace, asked[3])
+    sets, seconds = results.cost_of_sets(page.workspace, asked[0], asked[3])
     about = (
         f"Trains {counted(sets, 'set')} on {counted(len(page.domains), 'image')}: "
         f"{lasting(seconds)} of one core, once for all sessions."
@@ -78,6 +80,9 @@ with ui.page(__file__) as page:
     about, ranking = METRICS[metric], None
     try:
         ranking = ranked(page, (how, metric, tuple(tested), k, unseen))
+    except CostlyError as error:
+        with page.section():
+            raise error
     except AigiError as error:  # a view of its own for each detector, or a split that is missing
         page.notice(ui.inert(f"Training sets cannot be ranked here. {error}"))
     with page.controls():

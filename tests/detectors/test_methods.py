@@ -13,9 +13,10 @@ from aigi_core.detectors.detector import Detector, LinearDetector, score_detecto
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.methods import METHODS, FeatureMethod, twin
 from aigi_core.detectors.methods.base import at_grid_edge, best_offset, check_features
+from aigi_core.detectors.methods.ensembles import MEMBERS
 from aigi_core.detectors.methods.neighbours import KS, NeighbourDetector
 from aigi_core.detectors.protocol import Protocol, validation_scores
-from aigi_core.detectors.training import train
+from aigi_core.detectors.training import train, training_images
 from aigi_core.errors import AigiError
 from aigi_core.explain.detector_words import null_directions
 from aigi_core.workspace import Workspace
@@ -178,6 +179,47 @@ def test_the_validation_split_chooses_and_no_test_image_takes_part(synthetic: Wo
     )
     assert detector.provenance["parameters"] == about["grid"][order[0]]
     assert detector.provenance["n_train"] == 44 and detector.provenance["n_val"] == 12
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_with_and_without_refit_from_one_walk_through_the_grid(
+    synthetic: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    method, images = METHODS[name], training_images(synthetic, ["beta-diff"], EmbeddingView())
+    walks: list[object] = []
+    original = type(method).try_grid
+    monkeypatch.setattr(
+        type(method), "try_grid", lambda *given: walks.append(given) or original(*given)
+    )
+    for protocol in (Protocol(), Protocol(C=(1.0,))):
+        apart = [
+            method.train_on(images, ["beta-diff"], replace(protocol, refit=refit))[0]
+            for refit in (True, False)
+        ]
+        walks.clear()
+        together = [one[0] for one in method.train_twice(images, ["beta-diff"], protocol)]
+        assert len(walks) == 1
+        for one, other in zip(together, apart, strict=True):
+            assert one.provenance == other.provenance
+            np.testing.assert_array_equal(
+                score_detectors([one], synthetic), score_detectors([other], synthetic)
+            )
+
+
+def test_what_takes_long_says_so_before(synthetic: Workspace) -> None:
+    """By the numbers of its features, and not as if it were logistic regression."""
+    one, two = ["beta-diff"], ["beta-diff", "gamma-diff"]
+
+    def seconds(name: str, sets: list[str], protocol: Protocol) -> float:
+        return METHODS[name].seconds(synthetic, sets, EmbeddingView(), protocol) or 0.0
+
+    whole = seconds("svm", two, Protocol())
+    assert whole == pytest.approx(sum(seconds("svm", [name], Protocol()) for name in two))
+    assert whole > seconds("svm-squared", two, Protocol()) > 0
+    paper = Protocol(grid="paper")
+    assert seconds("logistic", two, paper) > seconds("logistic", one, paper) > 0
+    members = sum(seconds(name, one, Protocol()) for name in MEMBERS)
+    assert seconds("ensemble-mean", one, Protocol()) == pytest.approx(6 * members)
 
 
 def test_what_cannot_be_learnt_is_refused_in_a_sentence() -> None:

@@ -26,6 +26,7 @@ from tests.pages.reading import headline, links_of, noted, stats, tables, text_o
 from ui import results
 from ui.bodies.training import against_others
 from ui.results import archive, trained
+from ui.toolkit import costly
 
 Open = Callable[..., AppTest]
 
@@ -39,6 +40,28 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     inside, ood = (matrix.mean("auc", cells) for cells in (matrix.in_domain, ~matrix.in_domain))
     assert f"{estimated(inside, 'generator')} on generators it was trained on" in text_of(app)
     assert f"{estimated(ood, 'generator')} on generators it has never seen" in text_of(app)
+
+
+def test_a_ranking_by_a_method_that_takes_long_waits_for_a_yes(
+    open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is the method's own, not that of logistic regression, and the opened set is there
+    without it."""
+    monkeypatch.setattr(costly, "ASKED", 0.0)
+    ranked: list[object] = []
+    rank = trained.score_twice
+    monkeypatch.setattr(
+        trained, "apart", lambda f, *a, **k: (f is rank and ranked.append(f)) or f(*a)
+    )
+    monkeypatch.setattr(trained, "_ask", lambda *_: None)
+    app = open_app(synthetic.path, "train", method="Linear SVM (hinge)", trained="beta-diff")
+    assert not app.exception and not app.error and not ranked
+    (note,) = {one.value for one in app.info if "Training" in one.value}
+    assert "sets by this method takes about 1 second of one core" in note
+    assert "Trained on `beta-diff`, a detector reaches" in text_of(app)
+    app.button(key="begin-costly").click().run()
+    assert not app.exception and not app.error and ranked
+    assert "To catch" in text_of(app)
 
 
 def test_keep_and_compare(open_app: Open, synthetic: Workspace) -> None:

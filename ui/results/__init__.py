@@ -24,6 +24,7 @@ from ui.results.settings import (
 from ui.results.trained import (
     EXAMPLE_WIDTH,
     archive,
+    ask_for_sets,
     atlas,
     average_real,
     best_pair_warning,
@@ -58,6 +59,7 @@ __all__ = [
     "VIEW_OPTIONS",
     "Setting",
     "archive",
+    "ask_for_sets",
     "atlas",
     "average_real",
     "best_pair_warning",

@@ -270,12 +270,31 @@ def _sets_of(names: Sequence[str], k: int) -> list[TrainSet]:
     return [one for size in range(1, k + 1) for one in combinations(names, size)]
 
 
-def cost_of_sets(workspace: Workspace, k: int) -> tuple[int, float]:
+def cost_of_sets(workspace: Workspace, how: Setting, k: int) -> tuple[int, float]:
     """How many training sets of up to ``k`` generators there are, and about how many seconds of a
     core their training takes."""
-    sets = len(_sets_of(workspace.domains.generators, k))
+    sets = _sets_of(workspace.domains.generators, k)
+    if how.method != DEFAULT_METHOD:
+        used, one = protocol(how), METHODS[how.method]
+        own = one.seconds(workspace, sets, how.view, used, twice=True)
+        if own is not None:
+            return len(sets), own
     # all sets share one copy in memory, however many images there are
-    return sets, sets * len(workspace.domains) * SECONDS[False][True]
+    return len(sets), len(sets) * len(workspace.domains) * SECONDS[False][True]
+
+
+def ask_for_sets(workspace: Workspace, how: Setting, k: int) -> None:
+    """Raise CostlyError where training every set by this method would take long and nobody has
+    said yes; logistic regression on as many images as pages compute by themselves does not."""
+    if how.method == DEFAULT_METHOD:
+        return
+    sets, seconds = cost_of_sets(workspace, how, k)
+    wait_for_yes(
+        seconds,
+        f"Training {counted(sets, 'set')} by this method takes {lasting(seconds)} of one core, once"
+        " for all sessions. Any click stops the training.",
+        (workspace.identity, how, k),
+    )
 
 
 @partial(cached, most=8)  # tens of megabytes each

@@ -1,4 +1,4 @@
-"""Computations of minutes that a control may ask for: they wait until somebody says so."""
+"""Computations that a control may ask for and that take long: they wait until somebody says so."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import streamlit as st
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
-ASKED = 30.0
-"""Seconds of a core from which on something begins only where somebody says so."""
+ASKED = 20.0
+"""Seconds of a core from which on something begins only where somebody says so: a minute where
+others are at work, too."""
 _BEGUN = "_begun"
 
 

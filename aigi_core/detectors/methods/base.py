@@ -28,6 +28,7 @@ from aigi_core.detectors.stored import load_detectors, save_detectors
 from aigi_core.detectors.token_views import LayerView, PreView
 from aigi_core.detectors.training import TrainingImages, training_images
 from aigi_core.errors import AigiError, NotGivenError
+from aigi_core.manifest import Domains
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 
@@ -108,9 +109,15 @@ class Method(ABC):
         training_sets: Sequence[TrainingSet],
         view: FeatureView | str,
         protocol: Protocol,
+        *,
+        twice: bool = False,
     ) -> float | None:
-        """Seconds of a core that training takes, about; None where that was not measured."""
-        del workspace, training_sets, view, protocol
+        """Seconds of a core that training takes, about; None where that was not measured.
+
+        Args:
+            twice: as :meth:`train_twice`.
+        """
+        del workspace, training_sets, view, protocol, twice
         return None
 
     @abstractmethod
@@ -212,9 +219,33 @@ class FeatureMethod(Method):
     grid's order) is fitted again on both splits.
 
     A subclass says what its grid is and how one point is fitted.
+
+    Attributes:
+        number_seconds: seconds of a core that a training set takes for each number of its features
+            (images times width), grid and refits included; None where that was not measured.
+        cube_seconds: what it takes besides, for each cube of the width.
     """
 
     scale: ClassVar[str] = "log-odds"
+    number_seconds: ClassVar[float | None] = None
+    cube_seconds: ClassVar[float] = 0.0
+
+    def seconds(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | str,
+        protocol: Protocol,
+        *,
+        twice: bool = False,
+    ) -> float | None:
+        del view, twice  # a further fit beside the grid's eight
+        if self.number_seconds is None:
+            return None
+        width = int(workspace.embeddings.shape[1])
+        numbers = numbers_of(workspace.domains, training_sets, protocol) * width
+        own = len(as_sets(training_sets)) * width**3 * self.cube_seconds
+        return numbers * self.number_seconds + own
 
     @abstractmethod
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
@@ -243,9 +274,34 @@ class FeatureMethod(Method):
         training_sets: Sequence[TrainingSet],
         protocol: Protocol | None = None,
     ) -> Sequence[FeatureDetector]:
+        return [whole for whole, _ in self._trained(images, training_sets, protocol)]
+
+    def train_twice(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None = None,
+    ) -> tuple[Sequence[FeatureDetector], Sequence[FeatureDetector]]:
+        """Both from one walk through the grid."""
+        used = protocol or Protocol()
+        if splits_needed(used) != splits_needed(replace(used, refit=False)):
+            return super().train_twice(images, training_sets, protocol)  # nothing is chosen alone
+        pairs = self._trained(images, training_sets, protocol, twice=True)
+        whole, alone = zip(*pairs, strict=True)
+        return whole, alone
+
+    def _trained(
+        self,
+        images: TrainingImages,
+        training_sets: Sequence[TrainingSet],
+        protocol: Protocol | None,
+        *,
+        twice: bool = False,
+    ) -> list[tuple[FeatureDetector, FeatureDetector]]:
+        """A detector of each set, and (``twice``; otherwise itself) the same not refitted."""
         protocol, domains = protocol or Protocol(), images.domains
         view = images.view
-        detectors = []
+        pairs = []
         for names in as_sets(training_sets):
             rows = {split: domains.rows(names, split) for split in splits_needed(protocol)}
             factors = self._factors(view, images.of(rows["train"]))
@@ -253,19 +309,26 @@ class FeatureMethod(Method):
                 split: (rescaled(images.of(mine), factors), domains.labels[mine])
                 for split, mine in rows.items()
             }
+            kinds = [protocol, replace(protocol, refit=False)][: 1 + twice]
             try:
-                detector = _for_view(self._run(blocks, protocol, view, names), factors)
+                made = self._run(blocks, kinds, view, names)
             except AigiError as error:
                 raise AigiError(f"Training on {' + '.join(names)}: {error}") from error
-            about = {
-                **images.provenance,
-                **detector.provenance,
-                "protocol": protocol.record(),
-                "n_train": len(rows["train"]),
-                "n_val": len(rows.get("val", ())),
-            }
-            detectors.append(replace(detector, provenance=about))
-        return detectors
+            whole, *alone = (
+                replace(
+                    _for_view(detector, factors),
+                    provenance={
+                        **images.provenance,
+                        **detector.provenance,
+                        "protocol": used.record(),
+                        "n_train": len(rows["train"]),
+                        "n_val": len(rows.get("val", ())),
+                    },
+                )
+                for detector, used in zip(made, kinds, strict=True)
+            )
+            pairs.append((whole, alone[0] if alone else whole))
+        return pairs
 
     def _factors(
         self, view: FeatureView, features: Float[np.ndarray, "n p"]
@@ -299,12 +362,14 @@ class FeatureMethod(Method):
     def _run(
         self,
         blocks: dict[str, Block],
-        protocol: Protocol,
+        kinds: Sequence[Protocol],
         view: FeatureView,
         names: tuple[str, ...],
-    ) -> FeatureDetector:
+    ) -> list[FeatureDetector]:
+        """One detector a protocol; these differ in the refit alone."""
         X, y = blocks["train"]
         check_features(X, y)
+        protocol = kinds[0]
         grid = list(self.grid(protocol))
         parameters: Parameters = grid[0]
         validation: dict[str, Any] = {}
@@ -319,15 +384,19 @@ class FeatureMethod(Method):
                 "accuracy": accuracy.tolist(),
                 "log_loss": loss.tolist(),
             }
-        if protocol.refit and "val" in blocks:
-            X, y = (np.concatenate(parts) for parts in zip(*blocks.values(), strict=True))
-        about = {
-            "method": self.name,
-            "scale": self.scale,
-            "parameters": dict(parameters),
-            "validation": validation,
-        }
-        return make(self.fit(X, y, parameters, protocol), provenance=about)
+        made = []
+        for used in kinds:
+            X, y = blocks["train"]
+            if used.refit and "val" in blocks:
+                X, y = (np.concatenate(parts) for parts in zip(*blocks.values(), strict=True))
+            about = {
+                "method": self.name,
+                "scale": self.scale,
+                "parameters": dict(parameters),
+                "validation": validation,
+            }
+            made.append(make(self.fit(X, y, parameters, used), provenance=about))
+        return made
 
     def twin(self, workspace: Workspace, detector: Detector) -> Detector:
         if not isinstance(detector, FeatureDetector):
@@ -357,6 +426,12 @@ class FeatureMethod(Method):
         return np.stack(
             [self.fit(features, own, parameters, protocol)["weights"] for own in labels]
         )
+
+
+def numbers_of(domains: Domains, training_sets: Sequence[TrainingSet], protocol: Protocol) -> int:
+    """Images that the sets train and validate on, counted once for each set."""
+    splits = splits_needed(protocol)
+    return sum(len(domains.rows(names, splits)) for names in as_sets(training_sets))
 
 
 class OffsetMethod(FeatureMethod):

@@ -115,6 +115,20 @@ class Ensemble(Method):
     slow = keeps = True
     views: ClassVar[tuple[type[FeatureView], ...]] = (EmbeddingView,)
 
+    def seconds(
+        self,
+        workspace: Workspace,
+        training_sets: Sequence[TrainingSet],
+        view: FeatureView | str,
+        protocol: Protocol,
+        *,
+        twice: bool = False,
+    ) -> float:
+        members = (
+            METHODS[one].seconds(workspace, training_sets, view, protocol) for one in MEMBERS
+        )
+        return (1 + twice) * (1 + FOLDS) * sum(one or 0.0 for one in members)
+
     def combine(
         self, scores: Float[np.ndarray, "K n"], y: Int[np.ndarray, " n"], protocol: Protocol
     ) -> Combination:

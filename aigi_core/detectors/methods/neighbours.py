@@ -137,22 +137,26 @@ class NearestNeighbours(OffsetMethod):
         training_sets: Sequence[TrainingSet],
         view: FeatureView | str,
         protocol: Protocol,
+        *,
+        twice: bool = False,
     ) -> float:
-        del view, protocol
+        del view, protocol, twice
         pairs = 0
         for names in as_sets(training_sets):
             train, val = (len(workspace.domains.rows(names, split)) for split in ("train", "val"))
             pairs += train * val
         return pairs * PAIR_SECONDS
 
-    def train_on(
+    def _trained(
         self,
         images: TrainingImages,
         training_sets: Sequence[TrainingSet],
-        protocol: Protocol | None = None,
-    ) -> Sequence[FeatureDetector]:
+        protocol: Protocol | None,
+        *,
+        twice: bool = False,
+    ) -> list[tuple[FeatureDetector, FeatureDetector]]:
         narrow = replace(images, features=images.features.astype(np.float32))  # once for all
-        return super().train_on(narrow, training_sets, protocol)
+        return super()._trained(narrow, training_sets, protocol, twice=twice)
 
     def grid(self, protocol: Protocol) -> Sequence[Parameters]:
         del protocol
