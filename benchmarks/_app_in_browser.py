@@ -171,6 +171,11 @@ class App:
         with self.redrawn():
             self.page.go_back()
 
+    def forward(self) -> None:
+        """The browser's Forward button."""
+        with self.redrawn():
+            self.page.go_forward()
+
     def choose(self, label: str, option: str) -> None:
         """Choose in a select box by the keyboard alone."""
         self.choose_in(self.page.get_by_role("combobox", name=label), option)

@@ -8,7 +8,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.detectors.components import MOST_OF_A_CLASS
+from aigi_core.detectors.components import MOST_OF_A_CLASS, images_scored
 from aigi_core.detectors.features import EmbeddingView
 from aigi_core.detectors.solvers.elimination import Cut
 from aigi_core.detectors.training import training_seconds
@@ -198,7 +198,7 @@ with ui.page(__file__) as page:
             shape = results.removal_geometry(page.workspace, pair, removed)
             page.figure(
                 "geometry",
-                partial(figures.geometry_change, shape.table),
+                partial(figures.geometry_change, shape.table, shape.images, shape.controls),
                 table=shape.table,
                 formats=ui.OWN_UNITS,
             )
@@ -209,6 +209,7 @@ with ui.page(__file__) as page:
             )
 
     def search() -> None:
+        scored = [images_scored(domains, one.val) for one in directions]
         with page.section(
             "The search",
             f"{metric.title} on the other generator's validation images. Two lists of removals, one"
@@ -217,7 +218,7 @@ with ui.page(__file__) as page:
         ):
             page.figure(
                 "search",
-                partial(figures.removal_curves, directions, at=depth),
+                partial(figures.removal_curves, directions, scored, at=depth),
                 table=search_curves(directions),
             )
 

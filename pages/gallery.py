@@ -2,6 +2,9 @@
 opened.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -84,12 +87,27 @@ def show(
             )
     st.caption(body.legend(page.workspace, setting, row, int(shown["row"].iloc[0])))
     chosen = shown[shown["path"] == path].iloc[0]
+    parts: dict[str, Callable[[], None]] = {
+        "The opened image": partial(opened, page, chosen, setting, row),
+        "Its nearest images": partial(nearest, page, int(chosen["row"])),
+        "All as a table": partial(as_table, page, shown),
+    }
+    page.part(parts)
+
+
+def opened(page: ui.Page, chosen: pd.Series, setting: results.Setting, row: int) -> None:
     with page.section("The opened image"):
         body.show_image(page, chosen, setting, row)
+
+
+def nearest(page: ui.Page, image: int) -> None:
     with page.section(
         "Its nearest images", "By cosine of embeddings, over all splits. Click to enlarge."
     ):
-        body.show_nearest(page, int(chosen["row"]))
+        body.show_nearest(page, image)
+
+
+def as_table(page: ui.Page, shown: pd.DataFrame) -> None:
     with page.section("All of them as a table"):
         page.table(
             "images",

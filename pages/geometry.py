@@ -11,7 +11,8 @@ import ui
 from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import ALPHA, Finding, counted, part_counted
+from aigi_core.statements import ALPHA, Finding, counted, number, part_counted
+from aigi_core.transfer import d_eval
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import choices
@@ -25,6 +26,10 @@ def linked(
     changes = pair_changes(
         atlas.summary, atlas.geometry, measure, DEFAULT_METRIC, beyond_random=beyond_random
     )
+    changes["images"] = [
+        len(workspace.domains.rows(d_eval(workspace.domains, pair), "test"))
+        for pair in zip(changes["a"], changes["b"], strict=True)
+    ]
     return changes, rank_correlation_of_pairs(changes)
 
 
@@ -105,14 +110,26 @@ with ui.page(__file__) as page:
         points = changes.assign(
             name=changes["a"] + " / " + changes["b"],
             x=changes["geometry"],
-            y=100 * changes["change"],
+            x_n=changes["images"],
+            y=changes["change"],
+            y_low=changes["change_low"],
+            y_high=changes["change_high"],
+            y_n=[counted(n, "cell") for n in changes["n"]],
             group="pairs of generators",
             detail=[
-                f"{counted(row['kept'], 'component')} kept; OOD"
-                f" {Finding.of_row(row, 'change', n=row['n'], what='cell').points()}"
+                f"{counted(row['kept'], 'component')} kept"
+                + (
+                    f"; 95% of random removals: {number(row['random_low'], signed=True)} to"
+                    f" {number(row['random_high'], signed=True)}"
+                    if beyond
+                    else ""
+                )
                 for row in changes.to_dict("records")
             ],
         )
+        if not beyond:
+            ends = {f"x_{end}": changes[f"geometry_{end}"] for end in ("low", "high")}
+            points = points.assign(**ends)
         against = "minus random removal" if beyond else "minus before"
         chosen = f"{row['a']} / {row['b']}"
         draw = partial(
@@ -128,7 +145,8 @@ with ui.page(__file__) as page:
                 f" {link['low']:+z.2f} to {link['high']:+z.2f}."
             ),
             x_title=f"{title} after, {against}",
-            y_title="Change of OOD balanced accuracy, points",
+            y_title="Change of OOD balanced accuracy",
+            y_points=True,
             x_reference=0,
             y_reference=0,
         )
@@ -139,7 +157,10 @@ with ui.page(__file__) as page:
         "The opened pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
     ):
         own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
-        page.figure("pair", partial(figures.geometry_change, own), table=own, formats=ui.OWN_UNITS)
+        draw = partial(
+            figures.geometry_change, own, int(row["images"]), atlas.stored.parameters["controls"]
+        )
+        page.figure("pair", draw, table=own, formats=ui.OWN_UNITS)
         for one in own[own["measure"] == "isoscore"].to_dict("records"):
             st.caption(
                 "A perfectly isotropic Gaussian cloud of as many images would score"

@@ -20,9 +20,9 @@ from ui.results import attention
 from ui.toolkit.jobs import steps
 
 SHOWN = {
-    "Validation": ("accuracy", "on the validation generator"),
-    "Out of domain": ("ood", "out of domain"),
-    "In-domain": ("in_domain", "in-domain"),
+    "Validation": ("accuracy", ("low", "high"), "on the validation generator"),
+    "Out of domain": ("ood", ("ood_low", "ood_high"), "out of domain"),
+    "In-domain": ("in_domain", ("in_domain_low", "in_domain_high"), "in-domain"),
 }
 ABLATION = "Without some heads"
 """The part that measures all detectors without some heads."""
@@ -54,7 +54,7 @@ with ui.page(__file__) as page:
                 " both generators."
             ),
         )
-        shown, where = page.select("shows", "Map shows", SHOWN)
+        shown, ends, where = page.select("shows", "Map shows", SHOWN)
         k = int(page.slider("k", "Heads together", 1, attention.MOST, 3))
         way = page.select(
             "way",
@@ -115,7 +115,9 @@ with ui.page(__file__) as page:
                 figures.head_map,
                 table,
                 shown,
+                ends=ends,
                 value_title=title,
+                measured_on=attention.measured_on(workspace, shown, scores, table),
                 selected=head,
                 chosen=names,
                 texts=attention.span_texts(workspace),
@@ -142,7 +144,7 @@ with ui.page(__file__) as page:
             curves = partial(
                 figures.head_curves,
                 grown,
-                whole=gain.embedding.value,
+                whole=gain.embedding,
                 chosen=k,
                 about=metric.title,
             )

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
-import streamlit as st
 
 import ui
 from aigi_core import figures
@@ -19,18 +18,37 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import compared, finetuned, imported, zero_shot
 from ui.toolkit.apart import apart
+from ui.toolkit.jobs import step, steps
 from ui.toolkit.workspaces import cached, open_encoding
 
 
 @cached
 def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -> pd.DataFrame:
     named = dict(zip(names, encodings, strict=True))
-    return apart(boards_by_encoder.board_by_encoder, named)
+    shared = boards_by_encoder.shared_methods(named)
+
+    def rows(*of: object) -> list[dict[str, object]]:
+        made = apart(boards_by_encoder.rows_of_method, *of)
+        step(shared.index(of[1]) + 1, len(shared))
+        return made
+
+    return boards_by_encoder.board_by_encoder(named, rows)
 
 
 ONE = "One method"
 """The part that a click on a method opens."""
-READ = ("title", "ood", "difference", "q_value", "auc", "real", "fake", "worst_on", "worst")
+READ = (
+    "title",
+    "measured_on",
+    "ood",
+    "difference",
+    "q_value",
+    "auc",
+    "real",
+    "fake",
+    "worst_on",
+    "worst",
+)
 """Columns of the board that are shown beside each other."""
 OTHER_CELLS = " The last rows were measured on other generators: do not rank them with the rest."
 
@@ -153,10 +171,7 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
         ):
             if page.toggle("encoders", "Compare encoders"):
                 opened = tuple(map(open_encoding, page.encodings.values()))
-                with st.spinner(
-                    f"Measuring {counted(len(table), 'method')} by"
-                    f" {counted(len(opened), 'encoder')}: seconds, in a large workspace minutes …"
-                ):
+                with steps(f"Methods measured by {counted(len(opened), 'encoder')}"):
                     beside = board_by_encoder(tuple(page.encodings), opened)
                 page.table("by-encoder", beside)
 
@@ -178,7 +193,8 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
 
 with ui.page(__file__) as page:
     try:
-        table = compared.board(page.workspace)
+        with steps("Methods measured", "Reading what is stored of each method"):
+            table = compared.board(page.workspace)
     except NotMadeError as missing:
         imported.show(page, missing)
     else:

@@ -12,7 +12,6 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.detectors.detector import LinearDetector, no_direction
-from aigi_core.detectors.methods.base import at_grid_edge, penalty_in_words
 from aigi_core.errors import AigiError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted, estimated
@@ -25,7 +24,7 @@ from aigi_core.transfer import (
 )
 from ui import results
 from ui.bodies import choices
-from ui.bodies.training import against_others
+from ui.bodies.training import against_others, penalty
 from ui.toolkit.costly import CostlyError, lasting
 from ui.toolkit.jobs import job, steps
 
@@ -146,20 +145,7 @@ with ui.page(__file__) as page:
                 " validation",
             ),
         ]
-        + (
-            [
-                ui.Stat(
-                    "C",
-                    f"{detector.C:g}",
-                    "chosen on validation"
-                    + (", at the edge of its grid" if at_grid_edge(detector) else ""),
-                    help=penalty_in_words(detector),
-                )
-            ]
-            if isinstance(detector, LinearDetector)
-            and "C" in detector.provenance.get("parameters", {"C": detector.C})
-            else []
-        )
+        + penalty(detector)
     )
     page.protocol(
         metric=f"{about.title}: {about.description}.",

@@ -137,9 +137,9 @@ with ui.page(__file__) as page:
     if compare:
         with page.section(
             "A second setting beside it",
-            "A is the setting above. B begins as a detector of the residual (of the embedding, if A"
-            " is one of the residual); choose another below. Matrix of differences: A minus B in"
-            " percentage points; faded where not statistically significant (5% FDR over all"
+            "A is the setting above, with its matrix. B begins as a detector of the residual (of"
+            " the embedding, if A is one of the residual); choose another in the bar. Differences"
+            " in percentage points; faded where not statistically significant (5% FDR over all"
             " cells).",
         ):
             page.link(
@@ -182,29 +182,31 @@ with ui.page(__file__) as page:
                     else ""
                 )
             )
-            for column, name, shown in zip(st.columns(2), "AB", (first, second), strict=True):
-                with column:
-                    st.markdown(f"**{name}**")
-                    page.figure(
-                        f"matrix-{name}",
-                        partial(draw, shown, rows=list(common), compact=True),
-                        table=shown.to_frame(),
-                        clicks=("train", "test"),
-                    )
+            left, right = st.columns(2, gap="medium")
+            with left:
+                st.markdown("**B**")
+                page.figure(
+                    "matrix-B",
+                    partial(draw, second, rows=list(common), compact=True),
+                    table=second.to_frame(),
+                    clicks=("train", "test"),
+                )
             families = (first.train_families, first.test_families)
-            page.figure(
-                "difference",
-                partial(
-                    figures.difference_heatmap,
-                    change,
-                    families,
-                    rows=list(common),
-                    selected=(train, test),
-                ),
-                table=change.to_frame(),
-                formats=ui.DIFFERENCE,
-                clicks=("train", "test"),
-            )
+            with right:
+                st.markdown("**A minus B**")
+                page.figure(
+                    "difference",
+                    partial(
+                        figures.difference_heatmap,
+                        change,
+                        families,
+                        rows=list(common),
+                        selected=(train, test),
+                    ),
+                    table=change.to_frame(),
+                    formats=ui.DIFFERENCE,
+                    clicks=("train", "test"),
+                )
 
     opened = body.Opened(setting, matrix, metric, rows.index(train), train, test)
     page.part(body.PARTS, page, opened, holds={"calibrated": "Threshold and probabilities"})

@@ -15,6 +15,7 @@ from aigi_core.transfer import make_training_sets
 from ui import results
 from ui.bodies import choices
 from ui.bodies import words as body
+from ui.bodies.training import penalty
 from ui.results import explanations
 
 CONCEPT = "Without a concept"
@@ -41,6 +42,7 @@ with ui.page(__file__) as page:
             len(explanations.lexicon(workspace, texts)),
             explanations.out_of_domain(workspace, setting, row),
         )
+        + penalty(results.detectors(workspace, setting)[row])
     )
     page.protocol(
         training=results.protocol_in_words(used),

@@ -234,6 +234,11 @@ def search_pair(
     return ComponentSearch((pair[0], pair[1]), forward, backward)
 
 
+def images_scored(domains: Domains, generator: str, most: int = MOST_OF_A_CLASS) -> int:
+    """How many images a direction of a search that scores on this generator scores."""
+    return len(some_of_each_class(domains.rows(generator, "val"), domains.labels, most))
+
+
 @contextmanager
 def _quick_turns() -> Iterator[None]:
     """Threads that alternate between short computations and Python wait for their turn .05 ms at

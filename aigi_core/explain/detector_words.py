@@ -135,8 +135,9 @@ def words_table(
     Returns:
         Columns ``detector, family, nearest, nameable`` (top cosine), ``p_value, q_value``
         (Benjamini-Hochberg over the detectors), ``null`` (median top cosine of the null),
-        ``excess`` (top cosine less that), ``farthest, farthest_cosine, farthest_p_value, in_domain,
-        ood``.
+        ``excess`` (top cosine less that), ``farthest, farthest_cosine, farthest_p_value``,
+        ``in_domain`` and ``ood`` (each with ``_low`` and ``_high``) and ``n_ood``, the generators
+        that it has not seen.
     """
     if len(result) != len(matrix.train):
         raise AigiError(
@@ -164,9 +165,9 @@ def words_table(
         )
     table = pd.DataFrame(rows)
     table.insert(5, "q_value", q_values(table["p_value"].to_numpy()))
-    for name, cells in (("in_domain", matrix.in_domain), ("ood", ~matrix.in_domain)):
-        values = np.where(cells, matrix.values[metric], np.nan)
-        table[name] = [
-            row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in values
-        ]
-    return table
+    each = [matrix.rows([k]) for k in range(len(matrix.train))]
+    for name, inside in (("in_domain", True), ("ood", False)):
+        means = [own.mean(metric, own.in_domain == inside) for own in each]
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+            table[f"{name}{end}"] = [getattr(mean, part) for mean in means]
+    return table.assign(n_ood=[mean.n for mean in means])

@@ -304,24 +304,19 @@ def with_test(
         matrix: of :func:`heads_alone` for the same training generators.
 
     Returns:
-        ``head`` ("layer.index"), the search's columns, and ``in_domain, ood, ood_low, ood_high,
-        generators``: OOD leaves out the generators that heads were scored on.
+        ``head`` ("layer.index"), the search's columns, and ``in_domain`` and ``ood``, each with
+        ``_low`` and ``_high``, and ``generators``: OOD leaves out the generators that heads were
+        scored on.
     """
     cells = ood_cells(matrix, scores.validate_on)
     rows = []
     for at in range(len(matrix.train)):
         own = matrix.rows([at])
-        out = own.mean(metric, cells[[at]])
-        rows.append(
-            (
-                own.mean(metric, own.in_domain).value,
-                out.value,
-                out.low,
-                out.high,
-                out.n,
-            )
-        )
-    measured = pd.DataFrame(rows, columns=["in_domain", "ood", "ood_low", "ood_high", "generators"])
+        inside, out = own.mean(metric, own.in_domain), own.mean(metric, cells[[at]])
+        ends = [end for one in (inside, out) for end in (one.value, one.low, one.high)]
+        rows.append((*ends, out.n))
+    names = [f"{name}{end}" for name in ("in_domain", "ood") for end in ("", "_low", "_high")]
+    measured = pd.DataFrame(rows, columns=[*names, "generators"])
     table = scores.table.copy()
     per_layer = int(table["index"].max()) + 1
     names = table["layer"].astype(str) + "." + table["index"].astype(str)

@@ -28,14 +28,28 @@ MEASURES = {
 
 
 def removal_curves(
-    directions: Sequence[StoredElimination], *, at: int | None = None, theme: Theme = LIGHT
+    directions: Sequence[StoredElimination],
+    images: Sequence[int],
+    *,
+    at: int | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
     """Score against components removed, one line a direction, a ring at each best score (the
     cut).
+
+    Args:
+        images: that each direction is scored on.
     """
     lines = [
-        Curve(f"{d.train} → {d.val}", np.arange(len(d.accuracy)), np.asarray(d.accuracy, float))
-        for d in directions
+        Curve(
+            f"{d.train} → {d.val}",
+            np.arange(len(d.accuracy)),
+            np.asarray(d.accuracy, float),
+            n=np.full(len(d.accuracy), n),
+            note="No interval: these images chose each removal, so the score is too high for new"
+            " ones.",
+        )
+        for d, n in zip(directions, images, strict=True)
     ]
     values_in_words = "; ".join(
         f"trained on {d.train}, scored on {d.val}: {d.accuracy[0]:.3f} at the start,"
@@ -126,7 +140,9 @@ def pair_map(
     )
 
 
-def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
+def geometry_change(
+    table: pd.DataFrame, images: int, removals: int, *, theme: Theme = LIGHT
+) -> go.Figure:
     """Each measure before and after a removal, as a share of its value before, beside random
     removals of as many.
 
@@ -134,6 +150,7 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
 
     Args:
         table: ``GeometryComparison.table``.
+        images, removals: what it was measured on, and how many random removals there were.
     """
     figure, values_in_words = go.Figure(), []
     for at, row in enumerate(table.to_dict("records")):
@@ -159,11 +176,16 @@ def geometry_change(table: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
                 showlegend=at == 0,
                 marker=dict(color=colour, symbol=symbol, size=10),
                 error_x=error_bars([value], [low], [high], colour),
-                hovertemplate=(
-                    f"{MEASURES[row['measure']]}, {name}: {row[keys[0]]:.4g}<br>"
-                    f"{'95% range' if keys[0] == 'random' else '95% interval'}:"
-                    f" {row[keys[1]]:.4g} to {row[keys[2]]:.4g}<extra></extra>"
+                hovertext=tip(
+                    MEASURES[row["measure"]],
+                    *measured(
+                        name.capitalize(),
+                        [row[key] for key in keys],
+                        counted(removals, "removal") if keys[0] == "random" else images,
+                        ends="95% range" if keys[0] == "random" else "95% interval",
+                    ),
                 ),
+                hovertemplate="%{hovertext}<extra></extra>",
             )
         values_in_words.append(
             f"{MEASURES[row['measure']]} {row['before']:.4g} before, {row['after']:.4g} after,"

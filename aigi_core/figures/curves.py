@@ -27,6 +27,7 @@ class Curve(ShortRepr):
         style: a generator's style; by default the theme's accent, or muted where ``control``.
         control: a baseline to compare with (random removals, chance): drawn thin and grey.
         n: [n] what each point was measured on, where known.
+        note: what else holds for every point, in a sentence: why there is no interval.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Curve(ShortRepr):
     style: Style | None = None
     control: bool = False
     n: Int[np.ndarray, " n"] | None = None
+    note: str = ""
 
     @classmethod
     def of(cls, table: pd.DataFrame, name: str, x: str, style: Style | None = None) -> Curve:
@@ -130,7 +132,7 @@ def _curve_tips(line: Curve, x_title: str, y_title: str) -> list[str]:
     counts = [""] * len(line.x) if line.n is None else line.n.tolist()
     name = label(line.name, 60)
     return [
-        tip(name, f"{x_title}: {x:g}", *measured(y_title, (y, low, high), n))
+        tip(name, f"{x_title}: {x:g}", *measured(y_title, (y, low, high), n), line.note)
         for x, y, low, high, n in zip(line.x, line.y, *bounds, counts, strict=True)
     ]
 

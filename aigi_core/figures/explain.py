@@ -15,10 +15,11 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme, label
-from aigi_core.figures.tooltips import tip
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.figures.words import decisive_cosine, word_list
-from aigi_core.statements import ALPHA, counted
+from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
+from aigi_core.transfer.bootstrap import Estimate
 
 if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
     from aigi_core.explain.effect import Effect
@@ -58,9 +59,18 @@ def nameability_scatter(
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """One point a detector: how nameable it is, and how well it does on generators it never saw."""
-    table = result.detectors.rename(columns={"detector": "name", "nameable": "x", "ood": "y"})
-    table = table[["name", "x", "y"]].assign(
-        detail=[f"nearest: {text}" for text in result.detectors["nearest"]]
+    own = result.detectors
+    table = pd.DataFrame(
+        {
+            "name": own["detector"],
+            "x": own["nameable"],
+            "x_n": [p_text(p) if pd.notna(p) else "" for p in own["p_value"]],
+            "y": own["ood"],
+            "y_low": own["ood_low"],
+            "y_high": own["ood_high"],
+            "y_n": [counted(n, "generator") for n in own["n_ood"]],
+            "detail": [f"nearest: {text}" for text in own["nearest"]],
+        }
     )
     first = result.correlations.iloc[0]
     alt = (
@@ -141,7 +151,9 @@ def head_map(
     table: pd.DataFrame,
     column: str,
     *,
+    ends: tuple[str, str],
     value_title: str,
+    measured_on: str,
     selected: str | None = None,
     chosen: Sequence[str] = (),
     texts: Mapping[str, str] | None = None,
@@ -151,13 +163,16 @@ def head_map(
     ["layer.index"].
 
     Args:
-        table: one row a head: ``head, layer, index`` and the column shown.
+        table: one row a head: ``head, layer, index``, the column shown and the ends of its
+            interval.
+        measured_on: what all heads were measured on, such as "131 validation images".
         texts: head -> a text that describes it, for the hover text.
     """
     texts = texts or {}
     values = table.pivot_table(index="layer", columns="index", values=column)
     layers, heads = [f"layer {i}" for i in values.index], [str(i) for i in values.columns]
     names = [[f"{i}.{j}" for j in values.columns] for i in values.index]
+    estimates = dict(zip(table["head"], table[[column, *ends]].to_numpy(float), strict=True))
     outlined = np.array([[name in chosen for name in row] for row in names])
     at = int(table[column].to_numpy(float).argmax())
     alt = (
@@ -175,12 +190,12 @@ def head_map(
                 [
                     tip(
                         f"head {head}",
-                        f"{value_title}: {v:.3f}",
+                        *measured(value_title, estimates[head], measured_on),
                         f"TextSpan: {label(texts[head], 60)}" if head in texts else "",
                     )
-                    for head, v in zip(own, row, strict=True)
+                    for head in own
                 ]
-                for own, row in zip(names, values.to_numpy(), strict=True)
+                for own in names
             ]
         ),
         selected=(f"layer {place[0]}", place[1]),
@@ -192,20 +207,32 @@ def head_map(
 
 
 def head_curves(
-    ways: Mapping[str, pd.DataFrame], *, whole: float, chosen: int, about: str, theme: Theme = LIGHT
+    ways: Mapping[str, pd.DataFrame],
+    *,
+    whole: Estimate,
+    chosen: int,
+    about: str,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
     """A metric out of domain against the number of heads, one line a way of choosing them;
     ``whole``: the embedding's.
     """
     lines = [Curve.of(table, name, "heads") for name, table in ways.items()]
     reach = max(float(line.x.max()) for line in lines)
+    whole_line = (np.full(2, value) for value in (whole.value, whole.low, whole.high))
     lines.append(
-        Curve("whole embedding", np.array([1.0, reach]), np.array([whole, whole]), control=True)
+        Curve(
+            "whole embedding",
+            np.array([1.0, reach]),
+            *whole_line,
+            control=True,
+            n=np.full(2, whole.n),
+        )
     )
     ends = "; ".join(f"{name}: at most {table['value'].max():.3f}" for name, table in ways.items())
     alt = (
         f"{about} out of domain against the number of heads, with 95% bands. {ends}; whole"
-        f" embedding {whole:.3f}."
+        f" embedding {whole.value:.3f}."
     )
     return curves(
         lines,

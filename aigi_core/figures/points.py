@@ -21,7 +21,6 @@ from aigi_core.figures.theme import (
     name_lines,
 )
 from aigi_core.figures.tooltips import Form, between, measured, tip
-from aigi_core.statements import number
 
 _SHARES = ("value", "low", "high", "band_low", "band_high")
 
@@ -173,6 +172,7 @@ def scatter(
     reports: Sequence[str] = ("name",),
     x_reference: float | None = None,
     y_reference: float | None = None,
+    y_points: bool = False,
     height: int = 440,
     theme: Theme = LIGHT,
 ) -> go.Figure:
@@ -180,25 +180,22 @@ def scatter(
 
     Args:
         table: columns ``name``, ``x``, ``y``; where known ``group`` (the key of ``styles``; by
-            default the name), ``size`` (marker size, px) and ``detail`` (a line of hover text,
-            plain).
+            default the name), ``size`` (marker size, px), ``detail`` (a line of hover text,
+            plain), and for hover text alone, of either axis, ``y_low, y_high`` and ``y_n`` (a
+            number, or in words).
+        y_points: as for :func:`intervals`, of the vertical axis.
         named: names written beside their points where there is room for them; by default all where
             there are at most 20.
         reports: columns that a click reports as ``customdata``.
     """
     figure, table = go.Figure(), table.reset_index(drop=True)
+    tips = _scatter_tips(table, {"x": x_title, "y": y_title}, y_form=_form(y_points))
+    table = table.assign(y=100 * table["y"]) if y_points else table
     written = set(named if named is not None else table["name"] if len(table) <= 20 else ())
     places = _label_places(table, written - {selected}, selected)
     groups = table["group"] if "group" in table.columns else table["name"]
     for group, part in table.groupby(groups, sort=False):
         style = (styles or {}).get(str(group))
-        details = part["detail"] if "detail" in part.columns else [""] * len(part)
-        hover = [
-            tip(label(str(n), 40), label(str(d), 120), f"{x_title}: {x}", f"{y_title}: {y}")
-            for n, d, x, y in zip(
-                part["name"], details, *(map(number, part[axis]) for axis in "xy"), strict=True
-            )
-        ]
         figure.add_scatter(
             x=part["x"],
             y=part["y"],
@@ -212,7 +209,7 @@ def scatter(
             textposition=[places[at] or "top center" for at in part.index],
             textfont=dict(size=11, color=theme.muted),
             customdata=part[list(reports)].astype(str).to_numpy().tolist(),
-            hovertext=hover,
+            hovertext=[tips[at] for at in part.index],
             marker=dict(
                 color=style.colour if style else theme.accent,
                 symbol=style.marker if style else "circle",
@@ -252,8 +249,28 @@ def scatter(
         if value is not None:
             draw(value, line=dict(color=theme.muted, width=1, dash="dot"))
     figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
+    figure.update_yaxes(title_text=_titled(y_title, y_points))
     return finish(figure, theme, alt, height, hovermode="closest")
+
+
+def _scatter_tips(table: pd.DataFrame, titles: Mapping[str, str], y_form: Form) -> list[str]:
+    return [
+        tip(
+            label(str(row["name"]), 40),
+            label(str(row.get("detail", "")), 120),
+            *(
+                line
+                for axis, form in (("x", "value"), ("y", y_form))
+                for line in measured(
+                    titles[axis],
+                    [row.get(f"{axis}{end}", np.nan) for end in ("", "_low", "_high")],
+                    row.get(f"{axis}_n", ""),
+                    form=form,
+                )
+            ),
+        )
+        for row in table.to_dict("records")
+    ]
 
 
 _SIDES = {

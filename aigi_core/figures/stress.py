@@ -14,7 +14,7 @@ from aigi_core.figures.curves import Curve, curves
 from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.points import in_points, interval_groups, intervals, scatter
 from aigi_core.figures.theme import LIGHT, Style, Theme
-from aigi_core.figures.tooltips import between, measured, tip
+from aigi_core.figures.tooltips import measured, tip
 from aigi_core.metrics import DEFAULT_METRIC, METRICS
 from aigi_core.perturb import PERTURBATIONS, parse_ops
 from aigi_core.statements import ALPHA, counted, p_text
@@ -195,12 +195,12 @@ def component_scatter(stability: pd.DataFrame, op: str, *, theme: Theme = LIGHT)
     table = pd.DataFrame(
         {
             "name": table["component"].astype(str),
-            "detail": [
-                "Component; " + between("95% interval of the correlation", *ends)
-                for ends in table[["low", "high"]].to_numpy(float)
-            ],
+            "detail": "component",
             "x": table["shift"].to_numpy(),
             "y": table["correlation"].to_numpy(),
+            "y_low": table["low"].to_numpy(),
+            "y_high": table["high"].to_numpy(),
+            "y_n": [counted(n, "image") for n in table["n"]],
             "group": f"components, {op_name(op)}",
         }
     )

@@ -168,13 +168,14 @@ def difference_heatmap(
     names = list(rows or change.train_names)
     values = pd.DataFrame(change.values, names, list(change.test))
     unsure = ~(change.q_value < ALPHA)
+    images = [counted(len(column.labels), "image") for column in change.columns]
     hover = [
         [
             tip(
-                *measured(f"{about.title}, {what}", (v, a, b), form="points"),
+                *measured(f"{about.title}, {what}", (v, a, b), n, form="points"),
                 p_text(q, "q"),
             )
-            for v, a, b, q in zip(*line, strict=True)
+            for v, a, b, q, n in zip(*line, images, strict=True)
         ]
         for line in zip(change.values, change.low, change.high, change.q_value, strict=True)
     ]

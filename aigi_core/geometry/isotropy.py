@@ -24,8 +24,9 @@ def pair_changes(
     *,
     beyond_random: bool = True,
 ) -> pd.DataFrame:
-    """One row a searched pair: ``a, b, geometry`` (change of the measure), ``change`` (of the OOD
-    metric) with its interval and ``n``, ``kept``.
+    """One row a searched pair: ``a, b, geometry`` (change of the measure) with its interval or,
+    beyond random removals, where 95% of these lie (``random_low, random_high``); ``change`` (of the
+    OOD metric) with its interval and ``n``, ``kept``.
 
     Args:
         summary, geometry: the tables of an atlas.
@@ -48,8 +49,13 @@ def pair_changes(
             f" {', '.join(sorted(set(summary['metric'])))}."
         )
     moved = shape["after"] - shape["random" if beyond_random else "before"]
+    ends = (
+        {f"random_{end}": shape[f"random_{end}"] - shape["random"] for end in ("low", "high")}
+        if beyond_random
+        else {f"geometry_{end}": shape[f"change_{end}"] for end in ("low", "high")}
+    )
     of_metric = ["a", "b", "change", "change_low", "change_high", "n", "kept"]
-    return shape[["a", "b"]].assign(geometry=moved).merge(worth[of_metric], on=["a", "b"])
+    return shape[["a", "b"]].assign(geometry=moved, **ends).merge(worth[of_metric], on=["a", "b"])
 
 
 def rank_correlation_of_pairs(

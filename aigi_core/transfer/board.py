@@ -14,6 +14,7 @@ from aigi_core import results
 from aigi_core.calibration import fit_calibration, pooled_calibration_error
 from aigi_core.detectors.detector import Detector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView
+from aigi_core.detectors.heads import Progress
 from aigi_core.detectors.methods import METHODS, Method, method
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.token_views import PreView
@@ -44,8 +45,11 @@ BOARD = ResultKind("board", "board of methods", job="methods", format=2)
 REFERENCE = "logistic"
 IMPORTED = "imported: "
 """Before the name of imported scores in the column ``method``; no method is called so."""
+UNSEEN, ALL = "unseen generators", "all generators"
+"""What the means of a row are over: generators that its detectors were not trained on; or all,
+where nobody said what an imported detector has seen, and none is out of domain for certain."""
 UNKNOWN = " (training set unknown: all cells)"
-"""After the title of imported scores of which nobody said what the detector has seen."""
+"""After the title of a row over all generators, for figures and lists."""
 ONE_GENERATOR = "Comparing methods needs at least two generators: add images of another."
 MEASURED = (DEFAULT_METRIC, "auc", "accuracy_real", "accuracy_fake")
 
@@ -265,15 +269,15 @@ def _family_cells(
     return {"same_family": outside & same & told, "other_family": outside & ~same & told}
 
 
-def board(workspace: Workspace) -> pd.DataFrame:
+def board(workspace: Workspace, progress: Progress | None = None) -> pd.DataFrame:
     """One row a method, best out of domain first.
 
-    Columns ``method, title``; ``in_domain``, ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and
-    ``_high`` (balanced accuracy in domain; the others out of domain), ``cells``; the blocks
-    ``same_family`` and ``other_family`` (out of domain, the tested generator's family trained on or
-    not) with their bounds and ``_cells``; :func:`calibration_of`; ``worst`` (with
-    ``_low`` and ``_high``, which allow for the choice) and ``worst_on``, the generator found least
-    by detectors that never saw it; ``difference`` to
+    Columns ``method, title, measured_on`` (:data:`UNSEEN`, or :data:`ALL`); ``in_domain``,
+    ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and ``_high`` (balanced accuracy in domain;
+    the others out of domain), ``cells``; the blocks ``same_family`` and ``other_family`` (out of
+    domain, the tested generator's family trained on or not) with their bounds and ``_cells``;
+    :func:`calibration_of`; ``worst`` (with ``_low`` and ``_high``, which allow for the choice) and
+    ``worst_on``, the generator found least by detectors that never saw it; ``difference`` to
     logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
     ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
     detector a generator and of all images by all of them, on one thread.
@@ -283,6 +287,9 @@ def board(workspace: Workspace) -> pd.DataFrame:
     same generator where that is one, else on one other, on the cells out of domain for both. Where
     nobody said what it was trained on, its means are over all cells and nothing is compared.
 
+    Args:
+        progress: called with (methods done, methods in all).
+
     Raises:
         WorkspaceError: no method was measured, logistic regression among them; names the command.
     """
@@ -291,8 +298,9 @@ def board(workspace: Workspace) -> pd.DataFrame:
     reference = stored_measured(workspace, REFERENCE).matrix(workspace)
     if reference.in_domain.all():
         raise AigiError(ONE_GENERATOR)
-    rows = []
-    for name in dict.fromkeys([REFERENCE, *wanted]):
+    rows: list[dict[str, object]] = []
+    wanted = list(dict.fromkeys([REFERENCE, *wanted]))
+    for done, name in enumerate(wanted, 1):
         if name.startswith(IMPORTED):
             row = _imported_row(workspace, name.removeprefix(IMPORTED), reference)
         else:
@@ -301,6 +309,8 @@ def board(workspace: Workspace) -> pd.DataFrame:
             row = _row(row_of(name).title, matrix, reference, None, measured.seconds)
             row |= calibration_of(workspace, measured)
         rows.append({"method": name, **row})
+        if progress is not None:
+            progress(done, len(wanted))
     return in_order(_with_q(pd.DataFrame(rows)))
 
 
@@ -385,9 +395,11 @@ def _imported_row(
     if seen is None and matrix.in_domain.all():
         raise AigiError(ONE_GENERATOR)
     seconds = stored_import(workspace, title).about.get("seconds", {})
-    if not training_told(workspace, title):  # no difference out of domain can be claimed of it
-        title, reference = f"{title}{UNKNOWN}", None
-    return _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
+    if training_told(workspace, title):
+        return _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
+    # no difference out of domain can be claimed of it
+    row = _row(f"{title}{UNKNOWN}", matrix, None, seen, seconds)
+    return row | NOT_CALIBRATED | {"measured_on": ALL}
 
 
 def with_row(
@@ -426,7 +438,7 @@ def _row(
         same = np.array([names == tuple(seen) for names in matrix.train])
         if same.any():  # else what is compared would be the choice of training generators
             paired = paired & same[:, None]
-    row: dict[str, object] = {"title": title}
+    row: dict[str, object] = {"title": title, "measured_on": UNSEEN}
     blocks = _family_cells(own, outside, seen)
     for column, metric, cells in (
         ("in_domain", DEFAULT_METRIC, inside),
@@ -481,9 +493,8 @@ def on_the_same_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def unknown(table: pd.DataFrame) -> pd.Series:
-    """Which rows of a board are of detectors whose training generators are not known: their means
-    are over all cells, and none is out of domain for certain."""
-    return table["method"].str.startswith(IMPORTED) & table["title"].str.endswith(UNKNOWN)
+    """Which rows of a board are of detectors whose training generators are not known."""
+    return table["measured_on"] == ALL
 
 
 def _same_cells(table: pd.DataFrame) -> np.ndarray:
@@ -492,7 +503,7 @@ def _same_cells(table: pd.DataFrame) -> np.ndarray:
     return same
 
 
-def stored_board(workspace: Workspace) -> pd.DataFrame:
+def stored_board(workspace: Workspace, progress: Progress | None = None) -> pd.DataFrame:
     """:func:`board` as :func:`save_board` stored it; computed where the scores of a method, or
     imported ones, have changed since.
 
@@ -502,10 +513,20 @@ def stored_board(workspace: Workspace) -> pd.DataFrame:
     try:
         stored = results.load(workspace, BOARD, {})
         if stored.content.get("rests_on") == _rests_on(workspace):
-            return stored.table("board")
+            return _with_what_is_measured(stored.table("board"))
     except WorkspaceError:
         pass  # not stored, or damaged
-    return board(workspace)
+    return board(workspace, progress)
+
+
+def _with_what_is_measured(table: pd.DataFrame) -> pd.DataFrame:
+    """A stored board; in those of the time before the column ``measured_on`` the end of its title
+    tells a row over all generators."""
+    if "measured_on" in table:
+        return table
+    every = table["method"].str.startswith(IMPORTED) & table["title"].str.endswith(UNKNOWN)
+    table.insert(2, "measured_on", np.where(every, ALL, UNSEEN))
+    return table
 
 
 def save_board(workspace: Workspace) -> pd.DataFrame:

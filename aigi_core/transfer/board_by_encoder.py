@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,21 +15,11 @@ from aigi_core.transfer.difference import difference
 from aigi_core.workspace import Workspace
 
 
-def board_by_encoder(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
-    """One row a method and encoder, of every method that was measured on the first encoder and on
-    another one.
-
-    Args:
-        encodings: of the same images, by name; the others are compared with the first.
-
-    Returns:
-        ``method, encoder``; ``ood`` (balanced accuracy out of domain) with ``ood_low, ood_high``
-        and ``cells``; ``difference`` to the same method by the first encoder, paired image by
-        image, with ``difference_low, difference_high, p_value`` and ``q_value``
-        (Benjamini-Hochberg over all differences).
+def shared_methods(encodings: Mapping[str, Workspace]) -> list[str]:
+    """Methods that were measured on the first encoding and on another one.
 
     Raises:
-        NotMadeError: no method was measured on two encoders; names the command.
+        NotMadeError: there is none; names the command.
     """
     first, *others = encodings
     measured = {name: measured_methods(one) for name, one in encodings.items()}
@@ -40,32 +30,60 @@ def board_by_encoder(encodings: Mapping[str, Workspace]) -> pd.DataFrame:
             "No method was measured on two encoders of these images: run"
             f" '{encodings[lacking].command('methods')}'."
         )
+    return shared
+
+
+def rows_of_method(encodings: Mapping[str, Workspace], method: str) -> list[dict[str, object]]:
+    """The rows of one of :func:`shared_methods`, before p-values are corrected."""
+    first, *others = encodings
+    reference = stored_measured(encodings[first], method).matrix(encodings[first])
     rows = []
-    for method in shared:
-        reference = stored_measured(encodings[first], method).matrix(encodings[first])
-        for name in (first, *(other for other in others if method in measured[other])):
-            matrix = reference
-            if name != first:
-                matrix = stored_measured(encodings[name], method).matrix(encodings[name])
-            outside = ~matrix.in_domain
-            mean = matrix.mean(DEFAULT_METRIC, outside)
-            gap = difference(matrix, reference, DEFAULT_METRIC).mean(outside)
-            itself = name == first
-            rows.append(
-                {
-                    "method": row_of(method).title,
-                    "encoder": name,
-                    "ood": mean.value,
-                    "ood_low": mean.low,
-                    "ood_high": mean.high,
-                    "cells": mean.n,
-                    "difference": np.nan if itself else gap.value,
-                    "difference_low": np.nan if itself else gap.low,
-                    "difference_high": np.nan if itself else gap.high,
-                    "p_value": np.nan if itself else gap.p_value,
-                }
-            )
-    table = pd.DataFrame(rows)
+    for name in (first, *(one for one in others if method in measured_methods(encodings[one]))):
+        itself = name == first
+        matrix = reference
+        if not itself:
+            matrix = stored_measured(encodings[name], method).matrix(encodings[name])
+        outside = ~matrix.in_domain
+        mean = matrix.mean(DEFAULT_METRIC, outside)
+        gap = difference(matrix, reference, DEFAULT_METRIC).mean(outside)
+        rows.append(
+            {
+                "method": row_of(method).title,
+                "encoder": name,
+                "ood": mean.value,
+                "ood_low": mean.low,
+                "ood_high": mean.high,
+                "cells": mean.n,
+                "difference": np.nan if itself else gap.value,
+                "difference_low": np.nan if itself else gap.low,
+                "difference_high": np.nan if itself else gap.high,
+                "p_value": np.nan if itself else gap.p_value,
+            }
+        )
+    return rows
+
+
+def board_by_encoder(
+    encodings: Mapping[str, Workspace],
+    rows: Callable[..., list[dict[str, object]]] = rows_of_method,
+) -> pd.DataFrame:
+    """One row a method and encoder, of every one of :func:`shared_methods`.
+
+    Args:
+        encodings: of the same images, by name; the others are compared with the first.
+        rows: called as :func:`rows_of_method`, for each method.
+
+    Returns:
+        ``method, encoder``; ``ood`` (balanced accuracy out of domain) with ``ood_low, ood_high``
+        and ``cells``; ``difference`` to the same method by the first encoder, paired image by
+        image, with ``difference_low, difference_high, p_value`` and ``q_value``
+        (Benjamini-Hochberg over all differences).
+
+    Raises:
+        NotMadeError: no method was measured on two encoders; names the command.
+    """
+    shared = shared_methods(encodings)
+    table = pd.DataFrame([row for method in shared for row in rows(encodings, method)])
     compared = table["p_value"].notna()
     table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
     return table

@@ -109,20 +109,6 @@ def test_keyboard_path_and_history(app: App, matrix: TransferMatrix) -> None:
     )
 
 
-def test_back_goes_to_the_page_before(app: App) -> None:
-    """A page that has just been opened completes its address, which is no step of its own."""
-    app.open("audit")
-    app.navigate("Gallery")
-    app.navigate("Map")
-    steps = app.page.evaluate("history.length")
-    app.back()
-    app.page.wait_for_url("**/gallery?**")
-    assert app.settled().title.startswith("Which images")
-    app.back()
-    app.page.wait_for_url("**/audit?**")
-    assert app.page.evaluate("history.length") == steps
-
-
 def test_values_carry_over_to_other_pages_and_back(app: App, matrix: TransferMatrix) -> None:
     app.open("transfer", train=matrix.train_names[2], metric="AUC")
     app.navigate("Overview")

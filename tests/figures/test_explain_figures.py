@@ -37,12 +37,23 @@ def test_nameability_says_its_correlation() -> None:
             "nearest": list("vwxyz"),
             "nameable": [0.1, 0.2, 0.3, 0.4, 0.5],
             "ood": [0.9, 0.8, 0.7, 0.6, 0.5],
+            "p_value": [0.2, 0.2, 0.2, 0.2, np.nan],
         }
     )
+    table = table.assign(ood_low=table["ood"] - 0.1, ood_high=table["ood"] + 0.1, n_ood=4)
     result = nameability(table, draws=200)
     assert "do worse" in result.in_words() and "-1.00" in result.in_words()
     figure = figures.nameability_scatter(result, {}, x_title="cosine", selected="b")
     assert "-1.00" in figures.alt_text(figure) and figure.data[0].x[0] == 0.1
+    assert figure.data[0].hovertext[0].split("<br>") == [
+        "a",
+        "nearest: v",
+        "cosine: 0.100",
+        "p = .200",
+        "Balanced accuracy out of domain: 0.900",
+        "95% interval: 0.800 to 1.000",
+        "4 generators",
+    ]
     assert "gan -1.00" in figures.alt_text(figures.nameability_intervals(result))
 
 
@@ -69,9 +80,18 @@ def test_head_map_reports_heads_and_outlines_the_chosen() -> None:
         for j in range(3)
     ]
     table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    table = table.assign(low=table["accuracy"] - 0.01, high=table["accuracy"] + 0.01)
     figure = figures.head_map(
-        table, "accuracy", value_title="accuracy", selected="1.0", chosen=["0.2", "1.2"]
+        table,
+        "accuracy",
+        ends=("low", "high"),
+        value_title="accuracy",
+        measured_on="7 images",
+        selected="1.0",
+        chosen=["0.2", "1.2"],
     )
+    tip = figure.data[1].hovertext[5].split("<br>")
+    assert tip[-3:] == ["accuracy: 0.500", "95% interval: 0.490 to 0.510", "7 images"]
     assert [row[0] for row in figure.data[1].customdata] == [
         "0.0",
         "0.1",

@@ -123,7 +123,8 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ui.toolkit.tables.SHOWN", 7)
-    app = open_app(synthetic.path, "gallery", train="beta-diff", tests="beta-diff")
+    link = {"train": "beta-diff", "tests": "beta-diff", "part": "All as a table"}
+    app = open_app(synthetic.path, "gallery", **link)
     assert len(tables(app)[-1]) == 7
     assert "The first 7 rows; the downloads hold all" in captions(app) and not app.exception
     monkeypatch.setattr("ui.results.maps.CELLED", 100)

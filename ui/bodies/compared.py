@@ -14,13 +14,18 @@ from aigi_core.statements import ALPHA, counted, estimated, part_counted
 from aigi_core.transfer import board as boards
 from aigi_core.workspace import Workspace
 from ui.toolkit.controls import distinct
+from ui.toolkit.jobs import step
 from ui.toolkit.page import Page, name
 from ui.toolkit.tables import DIFFERENCE
 from ui.toolkit.workspaces import cached, open_encoding
 
-board = cached(boards.stored_board)
 PART = "Compare two"
 """The part of the page that shows it."""
+
+
+@cached
+def board(workspace: Workspace) -> pd.DataFrame:
+    return boards.stored_board(workspace, step)
 
 
 @cached

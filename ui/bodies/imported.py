@@ -17,7 +17,18 @@ from ui.toolkit.workspaces import cached
 
 board_of_imports = cached(boards.board_of_imports)
 
-SHOWN = ("title", "ood", "in_domain", "auc", "real", "fake", "worst_on", "worst", "cells")
+SHOWN = (
+    "title",
+    "measured_on",
+    "ood",
+    "in_domain",
+    "auc",
+    "real",
+    "fake",
+    "worst_on",
+    "worst",
+    "cells",
+)
 """Columns of the board that are not a comparison."""
 
 

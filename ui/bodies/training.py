@@ -1,12 +1,15 @@
-"""What the page Train says of the recommended set beside others."""
+"""What pages say of training: the recommended set beside others, the penalty of a detector."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from aigi_core.detectors.detector import Detector, LinearDetector
+from aigi_core.detectors.methods.base import at_grid_edge, penalty_in_words, tied_in_words
 from aigi_core.statements import Finding
 from aigi_core.transfer import TargetRanking
 from ui.toolkit.page import name
+from ui.toolkit.report import Stat
 
 PAIRED = "paired generator"
 """What the comparisons are means of."""
@@ -43,3 +46,15 @@ def _compared(gap: Finding, other: str, is_what: str) -> str:
     )
     shown = name(other)
     return f"it {claim} {shown}, {is_what}: this set minus {shown} is {gap.points()}"
+
+
+def penalty(detector: Detector) -> list[Stat]:
+    """The C of a detector's weights, and whether validation images tell it from others; nothing for
+    a method without one."""
+    if not isinstance(detector, LinearDetector) or "C" not in detector.provenance.get(
+        "parameters", {"C": detector.C}
+    ):
+        return []
+    edge = ", at the edge of its grid" if at_grid_edge(detector) else ""
+    how = tied_in_words(detector) or "chosen on validation"
+    return [Stat("C", f"{detector.C:g}", how + edge, help=penalty_in_words(detector))]

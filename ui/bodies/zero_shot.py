@@ -15,6 +15,7 @@ from aigi_core.transfer import board as boards
 from aigi_core.transfer.matrix import TransferMatrix
 from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
+from ui.bodies import compared
 from ui.results import explanations
 from ui.toolkit.page import Page, name
 from ui.toolkit.workspaces import cached
@@ -39,7 +40,7 @@ def measured(workspace: Workspace, way: str, real: str, generated: str) -> board
 @cached
 def row_beside(workspace: Workspace, way: str, real: str, generated: str) -> pd.DataFrame:
     """The board with the row of these texts."""
-    table = boards.stored_board(workspace)
+    table = compared.board(workspace)
     own = measured(workspace, way, real, generated)
     return boards.with_row(table, workspace, OWN, f"{way}: your texts", own)
 
@@ -77,12 +78,12 @@ def show(page: Page) -> None:
         table = row_beside(page.workspace, way, real, generated)
         own = table[table["method"] == OWN].iloc[0]
         comparisons = counted(int(table["p_value"].notna().sum()), "comparison")
-        compared = boards.difference_of(own, comparisons, "cell")
+        gap = boards.difference_of(own, comparisons, "cell")
         page.finding(
             f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}**"
             f" (95% interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC"
             f" {own['auc']:.3f} ({own['auc_low']:.3f} to {own['auc_high']:.3f}); difference"
-            f" to logistic regression: {compared.numbers()}. q does not correct for texts"
+            f" to logistic regression: {gap.numbers()}. q does not correct for texts"
             " that you tried before, so decide on your texts before you look at results. The"
             f" lowest balanced accuracy is on {name(str(own['worst_on']))}"
             f" ({own['worst']:.3f}, 95% interval {own['worst_low']:.3f} to"

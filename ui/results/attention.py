@@ -108,6 +108,15 @@ def heads_table(
     )
 
 
+def measured_on(workspace: Workspace, shown: str, scores: HeadScores, table: pd.DataFrame) -> str:
+    """What a column of :func:`heads_table` rests on, in words."""
+    if shown == "ood":
+        return counted(int(table["generators"].max()), "generator")
+    if shown == "accuracy":
+        return counted(scores.n_val, "validation image")
+    return counted(len(workspace.domains.rows(scores.train_on, "test")), "test image")
+
+
 def way_names(used: Preset = OURS) -> tuple[str, ...]:
     """The ways of choosing heads that a protocol has; the paper has the first only."""
     return WAYS if used == OURS else WAYS[:1]

@@ -341,14 +341,10 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
     page.unlinked("Your images")
     by_name = {one.name: key for key, (one, _) in good.items()}
     if new := [one.name for key, (one, _) in good.items() if key not in before]:
-        st.session_state["opened"] = new[-1]
+        st.session_state["opened"] = new[0]
     elif st.session_state.get("opened") not in by_name:
         st.session_state["opened"] = next(iter(by_name))
-    opened = by_name[
-        str(st.selectbox("Opened file", list(by_name), key="opened", on_change=acted))
-        if len(by_name) > 1
-        else next(iter(by_name))
-    ]
+    opened = by_name[_one_of(list(by_name))]
     file, features = good[opened]
     row = row_of(page.workspace, file.key)
     assert features is not None
@@ -364,6 +360,18 @@ def _open(page: Page, sources: Sources, image: str) -> Subject:
         file.picture,
         tuple(good.values()),
     )
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """Which of the files is open; says where the others are."""
+    if len(names) == 1:
+        return names[0]
+    chosen = st.selectbox("Opened file", names, key="opened", on_change=acted)
+    st.caption(
+        f"{counted(len(names), 'file')} can be judged; of new ones, the first opens. Choose another"
+        " here, or compare all in the part *All files* below."
+    )
+    return str(chosen)
 
 
 def bring(

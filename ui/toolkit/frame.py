@@ -50,7 +50,7 @@ def _style(theme: Theme) -> str:
     css = Path(__file__).with_suffix(".css").read_text("utf-8")
     names = ("paper", "panel", "ink", "grid", "accent")
     colours = ";".join(f"--aigi-{name}:{getattr(theme, name)}" for name in names)
-    scripts = f"{tables.SORT}{router.ONE_STEP}{images.LOST}"
+    scripts = f"{tables.SORT}{images.LOST}"
     return f"<style>\n:root{{{colours}}}\n{css}{ICONS}</style>{scripts}"
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from ui.toolkit.controls import acted
+from ui.toolkit.costly import lasting
 from ui.toolkit.page import Page
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ Progress = Callable[[int, int], None]
 BETWEEN = 0.05
 """Seconds between two reports that are shown: each is a message to the browser, and takes longer
 than a small fit."""
+TOLD = 5.0
+"""Seconds from which on it is said how much of them is left."""
 _PROGRESS: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 
@@ -40,7 +43,7 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
 
     session = get_script_run_ctx(suppress_warning=True)
 
-    shown = 0.0
+    shown, begun = 0.0, monotonic()
 
     def show(done: int, of: int) -> None:
         nonlocal shown
@@ -49,7 +52,8 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
         shown = monotonic()
         if session:  # the hub's client reports from threads of its own
             add_script_run_ctx(ctx=session)
-        outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}"))
+        left = _time_left(shown - begun, done, of)
+        outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}{left}"))
 
     token = _PROGRESS.set(show)
     try:
@@ -58,6 +62,18 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
     finally:
         _PROGRESS.reset(token)
         place.empty()
+
+
+def _time_left(spent: float, done: int, of: int) -> str:
+    """How long the rest takes if it goes on as it did, and how to stop it; empty where that is
+    soon, or nothing is done yet.
+
+    >>> _time_left(30, 2, 8)
+    '; about 2 minutes left. Any click stops it.'
+    """
+    if not 0 < done < of or spent * of / done < TOLD:
+        return ""
+    return f"; {lasting(spent * (of - done) / done)} left. Any click stops it."
 
 
 def step(done: int, of: int) -> None:
@@ -111,8 +127,11 @@ def job(
         bar = st.progress(0.0, f"{label} …")
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
 
+    begun = monotonic()
+
     def show(done: int, of: int) -> None:
-        bar.progress(done / of, f"{label}: {done:,} of {of:,}")
+        left = _time_left(monotonic() - begun, done, of)
+        bar.progress(done / of, f"{label}: {done:,} of {of:,}{left}")
 
     result = compute(show)
     while len(finished) >= KEPT:

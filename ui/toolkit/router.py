@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -136,19 +137,27 @@ def guard(file: str) -> PageInfo:
 
 
 ONE_STEP = """<script>
-window.aigiOneStep ||= (() => {
+(() => {
+  const pages = PAGES
+  let acted = false
+  for (const kind of ['pointerdown', 'keydown', 'click'])
+    addEventListener(kind, () => { acted = true }, true)
+  addEventListener('popstate', () => { acted = false })
   const push = history.pushState.bind(history)
   history.pushState = (state, title, url) => {
-    const to = new URL(url ?? '', location.href)
+    const moves = new URL(url ?? '', location.href).pathname !== location.pathname
     const named = new URLSearchParams(location.search).has('workspace')
-    const completes = to.pathname === location.pathname && !named
-    return completes ? history.replaceState(state, title, url) : push(state, title, url)
+    const shown = pages.includes(location.pathname.split('/').pop())
+    const step = acted && shown && (moves || named)
+    if (moves) acted = false
+    return step ? push(state, title, url) : history.replaceState(state, title, url)
   }
-  return true
 })()
-</script>"""
-"""Streamlit opens a page at its bare address, and then the page completes it, always by its
-workspace: one step of the browser's history, not two, so that Back goes to the page before."""
+</script>""".replace("PAGES", json.dumps(list(PAGES)))
+"""In the browser, before anything else of the page: an address that nobody asked for is no step of
+its history. Streamlit opens a page at its bare address, the first one through an address that shows
+none, and the page then completes or corrects it; each would be a place to which Back leads and from
+which the same page comes at once."""
 
 
 def start() -> None:

@@ -1,4 +1,4 @@
-"""Streamlit's own scripts in the browser, sooner at hand."""
+"""Scripts in the browser: Streamlit's own sooner at hand, and the app's before all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import streamlit
 from starlette.responses import Response
 
 from ui.toolkit.access import ASGI, Message
+from ui.toolkit.router import ONE_STEP
 
+Send = Callable[[Message], Awaitable[None]]
 _STATIC = Path(streamlit.__file__).parent / "static"
 _FILES = {f"/static/js/{file.name}": file for file in (_STATIC / "static" / "js").glob("*.js")}
 """Address -> file; a name holds a digest of its content."""
@@ -54,8 +56,9 @@ _AHEAD = ", ".join(
 
 class Scripts:
     """A layer of the server that sends each script in one piece, and with a page the names of those
-    that it will need. Streamlit hands a script from thread to thread for every 64 kB, and at each
-    waits behind whoever computes.
+    that it will need, and :data:`~ui.toolkit.router.ONE_STEP`, which must be there before Streamlit
+    writes its first address. Streamlit hands a script from thread to thread for every 64 kB, and at
+    each waits behind whoever computes.
     """
 
     def __init__(self, app: ASGI) -> None:
@@ -65,22 +68,51 @@ class Scripts:
         self,
         scope: Message,
         receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
+        send: Send,
     ) -> None:
         """Answer or pass on one request."""
-
-        async def sent(message: Message) -> None:
-            headers = message.get("headers", ())
-            if message["type"] == "http.response.start" and any(
-                name == b"content-type" and kind.startswith(b"text/html") for name, kind in headers
-            ):
-                message = {**message, "headers": [*headers, (b"link", _AHEAD)]}
-            await send(message)
-
-        file = _FILES.get(scope["path"]) if scope["type"] == "http" else None
-        if file is None or scope["method"] != "GET":
-            await self.app(scope, receive, sent)
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        if (file := _FILES.get(scope["path"])) is None:
+            await self.app(scope, receive, _completed(send))
             return
         hint = _COMPILE_ALL if file.stem.startswith(f"{PLOTLY}.") else b""
         answer = Response(hint + file.read_bytes(), media_type="text/javascript", headers=_KEPT)
         await answer(scope, receive, send)
+
+
+def _completed(send: Send) -> Send:
+    """Passes an answer on; a page, once it is whole, with what :class:`Scripts` adds to it."""
+    page: Message = {}
+    body = bytearray()
+
+    async def sent(message: Message) -> None:
+        nonlocal page
+        if message["type"] == "http.response.start" and _is_page(message):
+            page = message
+            return
+        if not page:
+            await send(message)
+            return
+        body.extend(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        whole = bytes(body).replace(b"<head>", b"<head>" + ONE_STEP.encode(), 1)
+        headers = [one for one in page["headers"] if one[0].lower() not in _OF_THE_FILE]
+        headers += [(b"link", _AHEAD), (b"content-length", str(len(whole)).encode())]
+        await send({**page, "headers": headers})
+        await send({"type": "http.response.body", "body": whole})
+
+    return sent
+
+
+_OF_THE_FILE = (b"content-length", b"etag", b"last-modified", b"accept-ranges")
+"""Headers that describe Streamlit's file, not what is sent."""
+
+
+def _is_page(start: Message) -> bool:
+    return any(
+        name == b"content-type" and kind.startswith(b"text/html")
+        for name, kind in start.get("headers", ())
+    )

@@ -60,6 +60,11 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "auc": ("AUC", "Area under the ROC curve."),
     "ood": ("OOD", "Out of domain: on generators that the detector has never seen."),
+    "measured_on": (
+        "measured on",
+        "Generators that the detector has not seen (out of domain); all of them where it is not"
+        " known what an imported detector was trained on: then no column is out of domain.",
+    ),
     "rho": ("Spearman's ρ", "Rank correlation."),
     "ece": ("ECE", "Expected calibration error."),
     "cramers_v": ("Cramér's V", "Strength of the association with the label: 0 none, 1 full."),

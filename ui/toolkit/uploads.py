@@ -76,6 +76,8 @@ def upload_field(label: str, key: str, unless: str = "") -> list[Upload]:
         " you leave."
     )
     kept = st.session_state[key] or []
+    for one in uploads:
+        one.name = own_name(one.name)
     missing = {one.file_id for one in kept if isinstance(one, DeletedFile)}
     if said := refusals(missing):
         st.warning(said, icon=":material/block:")
@@ -262,8 +264,15 @@ async def _name_of(receive: Callable[[], Awaitable[Message]]) -> str:
         if not message.get("more_body"):
             break
     named = _FILE_NAME.search(start)
-    called = named[1].decode("utf-8", "replace").replace("%22", '"') if named else ""
+    called = own_name(named[1].decode("utf-8", "replace")) if named else ""
     return called[:200] or "a file"
+
+
+def own_name(sent: str) -> str:
+    """A file's name as its owner wrote it: browsers send three of its characters as others."""
+    for character, written in (('"', "%22"), ("\r", "%0D"), ("\n", "%0A")):
+        sent = sent.replace(written, character)
+    return sent
 
 
 async def _refuse(send: Callable[[Message], Awaitable[None]], status: int, why: str) -> None:

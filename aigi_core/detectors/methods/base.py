@@ -481,10 +481,29 @@ def penalty_in_words(detector: LinearDetector) -> str:
         f" It was chosen on validation images among {counted(len(tried), 'value')} from"
         f" {min(tried):g} to {max(tried):g}."
     )
+    if tied := tied_in_words(detector):
+        about += (
+            f" By accuracy {tied}; the one with the lowest log-loss was taken. Weights, and so the"
+            " nearest texts, may differ among them."
+        )
     if not at_grid_edge(detector):
         return about
     end, beyond = ("smallest", "smaller") if min(tried) == detector.C else ("largest", "larger")
     return f"{about} This is the {end}: a {beyond} one might do better. {WIDER_GRID}"
+
+
+def tied_in_words(detector: Detector) -> str:
+    """How many values of the grid do as well on the validation images as the chosen one, which
+    then its log-loss sets apart; empty where it alone does best, or nothing was chosen.
+    """
+    accuracy = detector.provenance.get("validation", {}).get("accuracy", [])
+    tied = accuracy.count(max(accuracy)) if accuracy else 0
+    if tied < 2:
+        return ""
+    return (
+        f"{tied} of {len(accuracy)} candidates do equally well on"
+        f" {counted(detector.provenance['n_val'], 'validation image')}"
+    )
 
 
 WIDER_GRID = "To try, train in Python with more values, in Protocol(C=...)."

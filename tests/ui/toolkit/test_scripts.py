@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import streamlit
 
+from ui.toolkit.router import ONE_STEP, PAGES
 from ui.toolkit.scripts import ELEMENTS, Scripts, scripts_of
 
 FOLDER = Path(streamlit.__file__).parent / "static" / "static"
@@ -16,14 +18,22 @@ INDEX = next((FOLDER / "js").glob("index.*.js"))
 
 
 def ask(
-    path: str, method: str = "GET", kind: str = "http", kind_behind: bytes = b"text/plain"
+    path: str,
+    method: str = "GET",
+    kind: str = "http",
+    kind_behind: bytes = b"text/plain",
+    parts: Sequence[bytes] = (b"",),
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body; status 0 where the layer passed the request on."""
     sent: list[dict[str, Any]] = []
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"content-type", kind_behind)]
+        length = str(sum(map(len, parts))).encode()
+        headers = [(b"content-type", kind_behind), (b"content-length", length), (b"etag", b"x")]
         await send({"type": "http.response.start", "status": 0, "headers": headers})
+        for at, part in enumerate(parts, 1):
+            more = at < len(parts)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
 
     async def send(message: Any) -> None:
         sent.append(dict(message))
@@ -87,3 +97,14 @@ def test_plotly_comes_with_the_hint_to_compile_it_while_it_arrives() -> None:
     body = ask(f"/static/js/{file.name}")[2]
     first, rest = body.split(b"\n", 1)
     assert first == b"//# allFunctionsCalledOnLoad" and rest == file.read_bytes()
+
+
+def test_a_page_comes_with_the_rule_for_its_history_before_all_other_scripts() -> None:
+    parts = [b"<html><he", b"ad><script src=a></script>", b"</head></html>"]
+    headers, body = ask("/overview", kind_behind=b"text/html", parts=parts)[1:]
+    assert body.decode() == f"<html><head>{ONE_STEP}<script src=a></script></head></html>"
+    assert int(headers["content-length"]) == len(body) and "etag" not in headers
+    assert all(f'"{stem}"' in ONE_STEP for stem in PAGES)
+    headers, body = ask("/media/x.svg", kind_behind=b"image/svg+xml", parts=parts)[1:]
+    assert body == b"".join(parts) and headers["etag"] == "x"
+    assert ask("/overview", "HEAD", kind_behind=b"text/html", parts=[b""])[1]["etag"] == "x"
