@@ -21,9 +21,18 @@ from ui.results import SEARCHED, VIEW_OPTIONS
 Open = Callable[..., AppTest]
 
 
+def copied(app: AppTest, holds: str) -> str:
+    """What stands in Share, once that is opened."""
+    assert not any(holds in block.value for block in app.code), "it is made before it is asked for"
+    app.session_state["share"] = True
+    [code] = [block.value for block in app.run().code if holds in block.value]
+    app.session_state["share"] = False
+    return str(code)
+
+
 def run(app: AppTest) -> list[str]:
     """What the copied lines print."""
-    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
+    code = copied(app, "transfer_matrix")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "copied", "exec"), {})
@@ -71,7 +80,7 @@ def test_what_is_copied_runs_from_any_folder_as_its_first_lines_say(
     open_app: Open, synthetic: Workspace, tmp_path: Path
 ) -> None:
     app = open_app(synthetic.path, "transfer")
-    [code] = [block.value for block in app.code if "transfer_matrix" in block.value]
+    code = copied(app, "transfer_matrix")
     assert "PYTHONPATH=FOLDER python script.py" in code.splitlines()[0]
     (tmp_path / "script.py").write_text(code)
     done = subprocess.run(
@@ -102,7 +111,7 @@ def test_the_citation_names_the_paper_and_the_workspace(
     open_app: Open, synthetic: Workspace
 ) -> None:
     app = open_app(synthetic.path, "overview")
-    [entry] = [block.value for block in app.code if "@article" in block.value]
+    entry = copied(app, "@article")
     assert "2406.15035" in entry and synthetic.digest in entry
 
 

@@ -658,45 +658,63 @@ class Page(Controls):
         return True
 
     def _share(self) -> None:
-        link = _link()
         if self._report.protocol:
-            with st.expander("How these numbers are made", icon=":material/science:"):
-                st.markdown(
-                    "\n\n".join(
-                        f"**{key}.** {value}" for key, value in self._report.protocol.items()
-                    )
-                )
-        with (
-            self._tools,
-            st.popover("Share", icon=":material/share:", help="Link to this view, and its report"),
-        ):
-            st.markdown(
-                "This link opens the same page with the same settings:"
-                if self._unlinked
-                else "This link opens the same view:"
+            self._how_made()
+        with self._tools:
+            self._shared(_link())
+
+    # opened seldom: until then their content is neither made nor sent
+    @st.fragment
+    def _how_made(self) -> None:
+        made = st.expander(
+            "How these numbers are made", icon=":material/science:", key="how", on_change="rerun"
+        )
+        if made.open:
+            made.markdown(
+                "\n\n".join(f"**{key}.** {value}" for key, value in self._report.protocol.items())
             )
-            st.code(link, language=None, wrap_lines=True)
-            for what in self._unlinked:
-                st.markdown(f"{what} are not part of this link: they stay in your session.")
-            if self._python:
-                with st.expander("Copy as Python", icon=":material/code:"):
-                    st.code(self._python, language="python")
-            with st.expander("Cite", icon=":material/format_quote:"):
-                st.code(report.citation(self.workspace), language="bibtex", wrap_lines=True)
-            workspace, unseen = self.workspace, Unseen()
-            st.download_button(
-                "Findings as HTML report",
-                lambda: report.render(self._whole_report(unseen), workspace, link),
-                mime="text/html",
-                key="report",
-                file_name=f"aigi-{self.info.stem}-{workspace.digest}.html",
-                on_click="ignore",
-                icon=":material/summarize:",
-                help=(
-                    "All parts of this page in one file: answer, numbers, figures, tables,"
-                    " protocol, versions, workspace digest."
-                ),
-            )
+
+    @st.fragment
+    def _shared(self, link: str) -> None:
+        shared = st.popover(
+            "Share",
+            icon=":material/share:",
+            help="Link to this view, and its report",
+            key="share",
+            on_change="rerun",
+        )
+        if shared.open:
+            with shared:
+                self._link_and_report(link)
+
+    def _link_and_report(self, link: str) -> None:
+        st.markdown(
+            "This link opens the same page with the same settings:"
+            if self._unlinked
+            else "This link opens the same view:"
+        )
+        st.code(link, language=None, wrap_lines=True)
+        for what in self._unlinked:
+            st.markdown(f"{what} are not part of this link: they stay in your session.")
+        if self._python:
+            with st.expander("Copy as Python", icon=":material/code:"):
+                st.code(self._python, language="python")
+        with st.expander("Cite", icon=":material/format_quote:"):
+            st.code(report.citation(self.workspace), language="bibtex", wrap_lines=True)
+        workspace, unseen = self.workspace, Unseen()
+        st.download_button(
+            "Findings as HTML report",
+            lambda: report.render(self._whole_report(unseen), workspace, link),
+            mime="text/html",
+            key="report",
+            file_name=f"aigi-{self.info.stem}-{workspace.digest}.html",
+            on_click="ignore",
+            icon=":material/summarize:",
+            help=(
+                "All parts of this page in one file: answer, numbers, figures, tables,"
+                " protocol, versions, workspace digest."
+            ),
+        )
 
     def _whole_report(self, unseen: Unseen) -> Report:
         """What the page has drawn, and its other parts, which are computed for it."""
