@@ -17,7 +17,7 @@ def tables(n: int, slope: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFr
     a, b = zip(*pairs, strict=True)
     geometry = pd.DataFrame(
         {"a": a, "b": b, "measure": "isoscore", "before": 0.1, "random": 0.2, "after": 0.2 + shape}
-    )
+    ).assign(change_low=shape, change_high=0.2 + shape, random_low=0.15, random_high=0.3)
     summary = pd.DataFrame(
         {
             "a": a,
@@ -51,9 +51,12 @@ def test_the_value_is_spearmans() -> None:
 
 def test_against_random_or_before() -> None:
     summary, geometry = tables(5, 1.0)
-    beyond = pair_changes(summary, geometry, "isoscore", "auc")["geometry"]
-    plain = pair_changes(summary, geometry, "isoscore", "auc", beyond_random=False)["geometry"]
-    np.testing.assert_allclose(plain - beyond, 0.1)
+    beyond = pair_changes(summary, geometry, "isoscore", "auc")
+    plain = pair_changes(summary, geometry, "isoscore", "auc", beyond_random=False)
+    np.testing.assert_allclose(plain["geometry"] - beyond["geometry"], 0.1)
+    assert (plain["geometry_low"] < plain["geometry"]).all()
+    assert (plain["geometry"] < plain["geometry_high"]).all() and "random_low" not in plain
+    np.testing.assert_allclose(beyond[["random_low", "random_high"]], [[-0.05, 0.1]] * len(beyond))
 
 
 def test_bad_input() -> None:

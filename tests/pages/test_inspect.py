@@ -252,6 +252,22 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(
     assert "`other.jpg`" in text_of(app) and not app.exception
 
 
+def test_of_several_uploads_the_first_opens_by_its_own_name(
+    open_app: Open, at_hand: Workspace
+) -> None:
+    pictures = [encoded(make_picture(1, seed)) for seed in (711, 712, 713)]
+    # as browsers send a quote, which no part of their message can hold
+    files = list(zip(("a %22b%22.png", "c.png", "d%0Ae.png"), pictures, strict=True))
+    app = upload(open_app(at_hand.path, "inspect"), *files)
+    assert not app.exception and not app.error
+    box = app.selectbox(key="opened")
+    assert box.options == ['a "b".png', "c.png", "d\ne.png"] and box.value == box.options[0]
+    assert any("3 files can be judged" in text.value for text in app.caption)
+    box.select_index(1).run()
+    app = upload(app, *files, ("f.png", encoded(make_picture(0, 714))))
+    assert app.selectbox(key="opened").value == "f.png", "what has just come is opened"
+
+
 def test_nothing_of_an_upload_outlives_it(
     open_app: Open, at_hand: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView
-from aigi_core.detectors.methods.base import penalty_in_words
+from aigi_core.detectors.methods.base import penalty_in_words, tied_in_words
 from aigi_core.detectors.protocol import PAPER_C, Protocol
 from aigi_core.detectors.training import train
 from aigi_core.explain.detector_words import detector_words
@@ -190,6 +190,23 @@ def test_a_penalty_at_the_edge_of_the_grid_says_what_to_do(synthetic: Workspace)
     assert "smallest" in about and "Protocol(C=" in about
     assert "Protocol" not in penalty_in_words(replace(detector, C=PAPER_C[1]))
     assert "largest" in penalty_in_words(replace(detector, C=PAPER_C[-1]))
+
+
+@pytest.mark.parametrize("page", ["train", "words"])
+def test_values_of_c_that_do_equally_well_are_counted_beside_the_one_taken(
+    open_app: Open, synthetic: Workspace, page: str
+) -> None:
+    [detector] = train(synthetic, ["beta-diff"], protocol=Protocol(class_weight="balanced"))
+    accuracy = detector.provenance["validation"]["accuracy"]
+    tied, n = accuracy.count(max(accuracy)), detector.provenance["n_val"]
+    assert tied > 1, "this workspace has few validation images"
+    app = open_app(synthetic.path, page, train="beta-diff", trained="beta-diff")
+    told = f"{tied} of {len(accuracy)} candidates do equally well on {n} validation images"
+    assert not app.exception and told in stats(app)
+    alone = [*range(len(accuracy))]
+    about = {**detector.provenance, "validation": {"accuracy": alone}}
+    assert tied_in_words(replace(detector, provenance=about)) == ""
+    assert tied_in_words(replace(detector, provenance={})) == ""
 
 
 def test_residuals_have_no_few_shot_curve_and_say_so(open_app: Open, synthetic: Workspace) -> None:

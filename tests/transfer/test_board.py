@@ -17,6 +17,7 @@ from aigi_core.results import result_folder
 from aigi_core.transfer import board as boards
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.bootstrap import draw_counts
+from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -66,6 +67,33 @@ def test_the_stored_board_is_read_until_its_scores_change(
     boards.measure_method(workspace, "ridge")
     assert "ridge" in set(boards.stored_board(workspace)["method"])
     pd.testing.assert_frame_equal(boards.stored_board(workspace), boards.board(workspace))
+
+
+def test_a_board_stored_without_what_its_rows_are_measured_on_is_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards.measure_method(workspace, "logistic")
+    scores = np.zeros(len(workspace.images)) + workspace.domains.labels
+    import_scores(workspace, "lab", scores, threshold=0.5)
+    new = boards.board(workspace)
+    assert dict(new[["method", "measured_on"]].to_numpy()) == {
+        "logistic": boards.UNSEEN,
+        "imported: lab": boards.ALL,
+    }
+    with monkeypatch.context() as before:  # as it was stored before it had the column
+        before.setattr(boards, "board", lambda workspace: new.drop(columns="measured_on"))
+        boards.save_board(workspace)
+    with monkeypatch.context() as patched:
+        patched.setattr(boards, "board", lambda *asked: pytest.fail("it was computed"))
+        pd.testing.assert_frame_equal(boards.stored_board(workspace), new)
+
+
+def test_progress_names_each_method(workspace: Workspace) -> None:
+    for name in ("logistic", "mean-difference"):
+        boards.measure_method(workspace, name)
+    told: list[tuple[int, int]] = []
+    boards.board(workspace, lambda *step: told.append(step))
+    assert told == [(1, 2), (2, 2)]
 
 
 def test_a_damaged_result_is_computed_again(workspace: Workspace) -> None:

@@ -44,6 +44,21 @@ def test_steps_are_shown_once_and_only_inside(place: Place) -> None:
     assert slow(1) == 1 and len(place.shown) == 4, "outside of steps nothing is drawn"
 
 
+def test_long_work_says_how_much_of_it_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.0, 20.0, 20.0, 40.0, 40.0, 80.0, 80.0])
+    monkeypatch.setattr(jobs, "monotonic", lambda: next(seconds))
+    with jobs.steps("Working") as tell:
+        for done in (1, 2, 4):
+            tell(done, 4)
+    assert place.shown[:3] == [
+        "0.2 Working: 1 of 4; about 1 minute left. Any click stops it.",
+        "0.5 Working: 2 of 4; about 40 seconds left. Any click stops it.",
+        "1.0 Working: 4 of 4",
+    ]
+
+
 def test_what_was_stopped_is_computed_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
 
