@@ -24,7 +24,7 @@ from aigi_core.transfer import (
 )
 from ui import results
 from ui.bodies import choices
-from ui.bodies.training import against_others, penalty
+from ui.bodies.training import against_others, offer_alike, penalty
 from ui.toolkit.costly import CostlyError, lasting
 from ui.toolkit.jobs import job, steps
 
@@ -57,7 +57,15 @@ def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], in
 with ui.page(__file__) as page:
     domains = page.domains
     with page.controls():
-        tested = page.generators("tests", "Generators to catch", domains.generators[-2:])
+        first = list(domains.generators[-2:])
+        tested = page.generators(
+            "tests",
+            "Generators to catch",
+            first,
+            help="Type a part of a name: all generators that hold it are listed.",
+        )
+        if tested != first:
+            offer_alike(tested, domains.generators, "tests")
         most = min(3, len(domains.generators) - 1)
         k = int(page.slider("k", "Train on at most", 1, max(1, most), min(2, max(1, most))))
         unseen = page.toggle(

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import pandas as pd
+import streamlit as st
 
 from aigi_core.detectors.detector import Detector, LinearDetector
 from aigi_core.detectors.methods.base import at_grid_edge, penalty_in_words, tied_in_words
 from aigi_core.statements import Finding
 from aigi_core.transfer import TargetRanking
-from ui.toolkit.page import name
+from ui.toolkit.controls import set_control
+from ui.toolkit.page import inert, name
 from ui.toolkit.report import Stat
 
 PAIRED = "paired generator"
 """What the comparisons are means of."""
+
+
+def named_alike(chosen: Sequence[str], generators: Sequence[str]) -> list[str]:
+    """Generators that are not chosen and whose names begin with the word of one that is.
+
+    >>> named_alike(["mj-2022", "sdxl"], ["mj-2022", "mj-shoes", "sd-1.4", "sdxl"])
+    ['mj-shoes']
+    """
+    words = {_first_word(one) for one in chosen} - {""}
+    return [one for one in generators if one not in chosen and _first_word(one) in words]
+
+
+def _first_word(name: str) -> str:
+    found = re.match(r"[^\W\d_]+", name.lower())
+    return found[0] if found else ""
+
+
+def offer_alike(chosen: Sequence[str], generators: Sequence[str], control: str) -> None:
+    """A button that adds :func:`named_alike` to what a control has chosen; nothing where there is
+    none: who looks for a word takes the first generator of that name, and there may be more."""
+    if alike := named_alike(chosen, generators):
+        st.button(
+            f"Add {inert(', '.join(alike))}",
+            key=f"alike-{control}",
+            icon=":material/playlist_add:",
+            on_click=set_control,
+            args=(control, [*chosen, *alike]),
+            help="Named like one that is chosen, but not chosen itself.",
+        )
 
 
 def against_others(ranking: TargetRanking) -> str:
