@@ -139,9 +139,11 @@ def test_components_and_heads() -> None:
             "shift": [0, 0.1, np.nan, -0.2],
             "low": 0.4,
             "high": 1.0,
+            "n": 30,
         }
     )
     drawn = figures.component_scatter(stability, "blur:2")
+    assert drawn.data[0].hovertext[0].endswith("0.900<br>95% interval: 0.400 to 1.000<br>30 images")
     assert list(drawn.data[0].y) == [0.9, 0.5, 0.7] and "3 components" in figures.alt_text(drawn)
     heads = pd.DataFrame(
         {

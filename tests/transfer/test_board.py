@@ -195,7 +195,12 @@ def test_scores_of_an_earlier_version_are_shown_without_calibration(
 def test_a_row_over_other_cells_is_last_and_no_candidate_for_the_highest() -> None:
     rows = [("tuned", 0.9, 3), ("ridge", 0.7, 6), (boards.REFERENCE, 0.6, 6), ("lda", 0.8, 6)]
     table = pd.DataFrame(rows, columns=["method", "ood", "cells"])
-    table = table.assign(title=table["method"], ood_low=table["ood"] - 0.1, ood_high=0.95)
+    table = table.assign(
+        title=table["method"],
+        ood_low=table["ood"] - 0.1,
+        ood_high=0.95,
+        measured_on=boards.UNSEEN,
+    )
     ordered = boards.in_order(table)
     assert ordered["method"].tolist() == ["lda", "ridge", boards.REFERENCE, "tuned"]
     assert boards.highest(ordered).name == "lda" and boards.highest(ordered).of == 3

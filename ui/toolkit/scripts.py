@@ -75,7 +75,11 @@ class Scripts:
             await self.app(scope, receive, send)
             return
         if (file := _FILES.get(scope["path"])) is None:
-            await self.app(scope, receive, _completed(send))
+            # what is to be completed must come as it is
+            headers = [one for one in scope["headers"] if one[0] != b"accept-encoding"]
+            page = b"text/html" in dict(scope["headers"]).get(b"accept", b"")
+            asked = {**scope, "headers": headers} if page else scope
+            await self.app(asked, receive, _completed(send) if page else send)
             return
         hint = _COMPILE_ALL if file.stem.startswith(f"{PLOTLY}.") else b""
         answer = Response(hint + file.read_bytes(), media_type="text/javascript", headers=_KEPT)

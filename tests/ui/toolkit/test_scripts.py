@@ -28,6 +28,9 @@ def ask(
     sent: list[dict[str, Any]] = []
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
+        compressed = b"accept-encoding" in dict(scope.get("headers", ()))
+        if kind == "http" and method == "GET":
+            assert kind_behind.startswith(b"text/html") != compressed, "a page comes as it is"
         length = str(sum(map(len, parts))).encode()
         headers = [(b"content-type", kind_behind), (b"content-length", length), (b"etag", b"x")]
         await send({"type": "http.response.start", "status": 0, "headers": headers})
@@ -41,7 +44,11 @@ def ask(
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    scope = {"type": kind} | ({"path": path, "method": method} if kind == "http" else {})
+    accepted = [(b"accept", b"text/html,*/*"), (b"accept-encoding", b"gzip")]
+    if not kind_behind.startswith(b"text/html"):
+        accepted[0] = (b"accept", b"*/*")
+    of_http = {"path": path, "method": method, "headers": accepted}
+    scope = {"type": kind} | (of_http if kind == "http" else {})
     with ThreadPoolExecutor(1) as alone:  # a browser test may have left its loop in this thread
         alone.submit(asyncio.run, Scripts(behind)(scope, receive, send)).result()
     headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
