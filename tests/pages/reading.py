@@ -13,6 +13,12 @@ def text_of(app: AppTest) -> str:
     return "\n".join(block.value for block in app.markdown)
 
 
+def with_how(app: AppTest) -> AppTest:
+    """With the fold "How these numbers are made" opened."""
+    app.session_state["how"] = True
+    return app.run()
+
+
 def links_of(app: AppTest) -> list[tuple[str, str, dict[str, list[str]]]]:
     """Page, text and controls of each link to another page."""
     links = [one.proto for one in app.get("page_link")]

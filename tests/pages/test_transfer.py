@@ -22,7 +22,7 @@ from aigi_core.statements import number, p_text
 from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import make_workspace, with_images
-from tests.pages.reading import noted, stats, tables, text_of
+from tests.pages.reading import noted, stats, tables, text_of, with_how
 from ui.toolkit import workspaces
 from ui.toolkit.tables import readable
 
@@ -37,7 +37,7 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(detectors, synthetic)
     edge = sum(one.C in (min(PAPER_C), max(PAPER_C)) for one in detectors)
     assert edge, "the sentence below is put to the test"
-    assert f"edge of its grid for {edge} of {len(detectors)} detectors." in text_of(app)
+    assert f"edge of its grid for {edge} of {len(detectors)} detectors." in text_of(with_how(app))
     matrix = transfer_matrix(
         scores, synthetic.domains, synthetic.domains.generators, metrics=("balanced_accuracy",)
     )
@@ -86,7 +86,7 @@ def test_views_of_a_search_are_judged_on_what_it_has_not_seen(
                 == list(names)
                 == app.selectbox(key="test").options
             )
-            assert "the other generators only (D_eval)" in text_of(app)
+            assert "the other generators only (D_eval)" in text_of(with_how(app))
     for title in ("Heads", "Embedding"):  # A beside B, both on B's D_eval
         app = open_app(
             searched.path,

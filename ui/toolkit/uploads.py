@@ -76,7 +76,7 @@ def upload_field(label: str, key: str, unless: str = "") -> list[Upload]:
         " you leave."
     )
     kept = st.session_state[key] or []
-    for one in uploads:
+    for one in uploads or ():
         one.name = own_name(one.name)
     missing = {one.file_id for one in kept if isinstance(one, DeletedFile)}
     if said := refusals(missing):
