@@ -18,7 +18,7 @@ from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.workspace import Workspace
 from precompute.engine import LocalEngine
 from precompute.search import job
-from tests.pages.reading import noted, stats, text_of
+from tests.pages.reading import noted, stats, text_of, with_how
 from tests.searched import add_stream_maps
 
 Open = Callable[..., AppTest]
@@ -44,7 +44,7 @@ def test_transfer(open_app: Open, synthetic: Workspace) -> None:
     scores = score_detectors(train(synthetic, names, protocol=PAPER.training), synthetic)
     matrix = transfer_matrix(scores, synthetic.domains, names, metrics=("accuracy",), draws=20)
     expected = matrix.mean("accuracy", ~matrix.in_domain).value
-    assert f"{expected:.3f}" in stats(app) and "96-point grid" in text_of(app)
+    assert f"{expected:.3f}" in stats(app) and "96-point grid" in text_of(with_how(app))
     assert not [toggle for toggle in app.toggle if toggle.label == "Balance"]
     ours = open_app(synthetic.path, "transfer")
     assert [toggle for toggle in ours.toggle if toggle.label == "Balance"]
@@ -74,7 +74,7 @@ def test_heads(open_app: Open, searched: Path) -> None:
     ).table.iloc[0]
     assert f"head **{best['layer']:.0f}.{best['index']:.0f}**" in text_of(app)
     assert f"accuracy {best['accuracy']:.3f} (95%" in text_of(app) and "residual stream" in text_of(
-        app
+        with_how(app)
     )
 
 
