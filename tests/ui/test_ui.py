@@ -436,7 +436,9 @@ def test_the_report_holds_every_part_and_leaves_the_session_as_it_is(
 
     monkeypatch.setattr(st, "download_button", button)
     app = open_app(synthetic.path, "transfer", part="Mistakes", train="beta-diff")
-    assert not app.exception and not app.error
+    assert not app.exception and not app.error and not offered
+    app.session_state["share"] = True
+    app.run()
     before = {key: repr(app.session_state[key]) for key in app.session_state}
     html = offered["Findings as HTML report"]()
     assert {key: repr(app.session_state[key]) for key in app.session_state} == before
