@@ -72,6 +72,11 @@ class App:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
+    def resize(self, width: int, height: int) -> App:
+        """Give the window another size, in px."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        return self
+
     def open(self, stem: str = "", **query: str | list[str]) -> App:
         """Go to a page by its link."""
         self.page.goto(f"{self.base}/{stem}{'?' + urlencode(query, doseq=True) if query else ''}")

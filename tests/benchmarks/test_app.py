@@ -16,33 +16,23 @@ pytestmark = pytest.mark.browser
     not chromium(),
     reason="needs a Chromium browser: install Debian's chromium or set AIGI_CHROMIUM",
 )
-def test_prints_figures_as_json(synthetic_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "--pages",
-        "overview",
-        "gallery",
-        "--sessions",
-        "2",
-        "--repeats",
-        "1",
-        "--rounds",
-        "2",
-    ]
+def test_prints_figures_as_json(
+    synthetic_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGI_PREPARE", "first")  # few pages: the others would be got ready in vain
+    arguments = ["--pages", "overview", "geometry", "--sessions", "2", "--repeats", "1"]
+    arguments += ["--rounds", "1", "--workspace", str(synthetic_path)]
     with ThreadPoolExecutor(1) as alone:  # another browser's loop may run in this thread
-        run = alone.submit(main, ["app", "--workspace", str(synthetic_path), *arguments])
-        assert run.result() == 0
+        assert alone.submit(main, ["app", *arguments]).result() == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["sessions2_errors"] == 0 and figures["sessions2_rss_mb"] >= 50
     assert 0 < figures["first_answer_seconds"] <= figures["first_page_seconds"]
     assert figures["first_page_ratio"] == pytest.approx(
         figures["first_page_seconds"] / figures["bare_page_seconds"], abs=0.01
     )
-    assert set(figures["pages"]) == {"overview", "gallery"}
-    kinds = {
-        "gallery train",
-        "gallery bias",
-        "gallery verdict",
-    }  # a select box, a toggle, a segmented control
+    assert set(figures["pages"]) == {"overview", "geometry"}
+    kinds = {"geometry d1", "geometry beyond", "overview part"}
+    # a select box, a toggle, a segmented control
     assert kinds <= set(figures["controls"]) and figures["warm_median_seconds"] > 0
 
 

@@ -47,24 +47,28 @@ def standing(app: App) -> tuple[float, float]:
     return begins, bar
 
 
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (800, 1000)])
-def test_answer_and_figure_come_before_the_controls(
-    browser: Any, demo_url: str, width: int, height: int
-) -> None:
-    app = App(browser, demo_url, width=width, height=height)
+SIZES = [(390, 844), (800, 1000)]
+"""Width and height of a telephone and of half a screen."""
+
+
+def test_answer_and_figure_come_before_the_controls(browser: Any, demo_url: str) -> None:
+    app = App(browser, demo_url)
     low, tall, cut = {}, {}, {}
     for stem in PAGES:
-        begins, bar = standing(app.open(stem))
-        assert app.errors == [], stem
-        cut[stem] = app.page.evaluate(CUT)
-        if stem in BEGIN_OTHERWISE:
-            continue
-        if begins > height - 60:
-            low[stem] = begins
-        if bar > 90:
-            tall[stem] = bar
-    assert low == {} and tall == {}
-    assert {stem: found for stem, found in cut.items() if found} == {}
+        app.resize(*SIZES[0]).open(stem)
+        for width, height in SIZES:
+            begins, bar = standing(app.resize(width, height))
+            assert app.errors == [], stem
+            here = stem, width
+            if found := app.page.evaluate(CUT):
+                cut[here] = found
+            if stem in BEGIN_OTHERWISE:
+                continue
+            if begins > height - 60:
+                low[here] = begins
+            if bar > 90:
+                tall[here] = bar
+    assert low == {} and tall == {} and cut == {}
     app.close()
 
 
