@@ -19,6 +19,9 @@ from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 
 REAL, FAKE = 0, 1
+STEPS, MODEL = "steps", "model"
+"""Columns that a data set may have beside :data:`COLUMNS`: sampling steps, and the model that took
+them, of which several generators may be settings."""
 TEXTS = ("generator", "pool", "split", "group")
 """Columns that :class:`Domains` holds as texts."""
 SPLITS = ("train", "val", "test")
@@ -125,6 +128,28 @@ def _require(holds: pd.Series, table: pd.DataFrame, column: str, expected: str) 
         )
 
 
+def models(images: pd.DataFrame) -> np.ndarray:
+    """[N] the model that made each image: the column ``model`` where the table has ``steps``, too
+    (as ``generate`` writes it); the generator where there is none, or it is empty."""
+    generator = images["generator"].to_numpy(object)
+    if not {MODEL, STEPS} <= set(images.columns):
+        return generator  # what a column of that name means alone is not known
+    named = images[MODEL].fillna("").astype(str).to_numpy(object)
+    model: np.ndarray = np.where(named == "", generator, named)
+    return model
+
+
+def _models_of(images: pd.DataFrame) -> dict[str, str]:
+    """See :class:`Domains`; a generator whose images name several models is none of them."""
+    if not {MODEL, STEPS} <= set(images.columns):
+        return {}
+    made = pd.DataFrame({"generator": images["generator"], "model": models(images)})
+    made = made[images["label"] == FAKE].drop_duplicates()
+    one = made[~made["generator"].duplicated(keep=False)]
+    shared = one[one["model"].duplicated(keep=False)]
+    return {str(g): str(m) for g, m in zip(shared["generator"], shared["model"], strict=True)}
+
+
 Numbered = tuple[Int[np.ndarray, " N"], np.ndarray]
 """The number of each row's text, and the texts."""
 
@@ -146,6 +171,8 @@ class Domains(ShortRepr):
         labels: [N], fake = 1, real = 0.
         generator, pool, split, group: [N] strings; ``generator`` is empty for real images.
         family_of: generator -> family.
+        models_of: generator -> model, of those that are settings of one with others
+            (:func:`models`); a detector of one has seen the model of the others.
     """
 
     labels: Int[np.ndarray, " N"]
@@ -154,6 +181,7 @@ class Domains(ShortRepr):
     split: np.ndarray
     group: np.ndarray
     family_of: dict[str, str] = field(repr=False)
+    models_of: dict[str, str] = field(repr=False, default_factory=dict)
 
     @classmethod
     def from_images(cls, images: pd.DataFrame) -> Domains:
@@ -167,7 +195,12 @@ class Domains(ShortRepr):
         numbers = {name: _numbered(images[name]) for name in TEXTS}
         # each name is made a text once, not once an image: a million take seconds
         text = {name: names[of] for name, (of, names) in numbers.items()}
-        domains = cls(labels=images["label"].to_numpy(np.int8), family_of=family_of, **text)
+        domains = cls(
+            labels=images["label"].to_numpy(np.int8),
+            family_of=family_of,
+            models_of=_models_of(images),
+            **text,
+        )
         domains._know(numbers)
         return domains
 
@@ -192,6 +225,10 @@ class Domains(ShortRepr):
     def families(self) -> tuple[str, ...]:
         """The family of each of :attr:`generators`, in the same order."""
         return tuple(self.family_of[name] for name in self.generators)
+
+    def model_of(self, generator: str) -> str:
+        """The model that a generator is a setting of, which by default is the generator."""
+        return self.models_of.get(generator, generator)
 
     def pools_of(self, generator: str) -> tuple[str, ...]:
         """The pools in which a generator has fakes; raises AigiError for an unknown generator."""

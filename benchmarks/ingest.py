@@ -2,11 +2,12 @@
 peak memory at 1 and 10 times as many.
 
 As many processes read as decode plainly, so that the ratio is not that of cores, and both are of
-one kind: limited, with the same memory allocator, started before the first run that counts. Plain
+one kind: limited, with the same memory allocator, started before a run that counts. Plain
 decoding is Pillow's, to RGB, from plain files that a process is given once; ingest finds the files,
-decodes, hashes, reads metadata and draws a preview, and hands over each result. Runs alternate; the
-ratio is that of the medians. With one process the ratios of processor time stand beside those of
-the clock.
+decodes, hashes, reads metadata and draws a preview, and hands over each result. Each repetition has
+processes of its own, since one process may be much faster than another of its kind for its whole
+life; in it, runs follow each other closely, and the ratio is the median of the repetitions' ratios.
+With one process the ratios of processor time stand beside those of the clock.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from PIL import Image
 
 from aigi_core.processes import LimitedProcesses, shared
 from benchmarks._memory import peak_resident_bytes
-from precompute.ingest.decode import facts_of_all
+from precompute.ingest.decode import close_processes, facts_of_all
 from precompute.ingest.layouts import find_candidates
 
 KINDS = ("folder", "parquet", "tar")
@@ -73,37 +74,44 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def compared(roots: dict[str, Path], files: int, processes: int, repeats: int) -> dict[str, Any]:
-    """Files a second of each kind, and its time over that of plain decoding."""
-    plain = LimitedProcesses(processes, processes)
-    runs: dict[str, tuple[LimitedProcesses, Callable[[], object]]] = {
-        "plain": (plain, partial(decode_all, plain, roots["folder"], processes)),
-        **{kind: (shared(), partial(read, roots[kind], processes)) for kind in KINDS},
+    """Files a second of each kind, and its time over that of plain decoding, with the least and the
+    largest of the repetitions."""
+    clock: dict[str, list[float]] = {name: [] for name in ("plain", *KINDS)}
+    cpu: dict[str, list[float]] = {name: [] for name in clock}
+    for _ in range(repeats):
+        shared().close()
+        close_processes()
+        plain = LimitedProcesses(processes, processes)
+        runs: dict[str, tuple[LimitedProcesses, Callable[[], object]]] = {
+            "plain": (plain, partial(decode_all, plain, roots["folder"], processes)),
+            **{kind: (shared(), partial(read, roots[kind], processes)) for kind in KINDS},
+        }
+        try:
+            for counts in (False, True):  # the first run starts the processes
+                for name, (reader, run) in runs.items():
+                    began, before = time.perf_counter(), processor_time(reader)
+                    run()
+                    if counts:
+                        clock[name].append(time.perf_counter() - began)
+                        cpu[name].append(processor_time(reader) - before)
+        finally:
+            plain.close()
+    ratios, spent = ({kind: _over(of, kind) for kind in KINDS} for of in (clock, cpu))
+    result: dict[str, Any] = {
+        f"{name}_files_per_second": files / statistics.median(values)
+        for name, values in clock.items()
     }
-    clock: dict[str, list[float]] = {name: [] for name in runs}
-    cpu: dict[str, list[float]] = {name: [] for name in runs}
-    try:
-        for count in range(repeats + 1):
-            for name, (reader, run) in runs.items():
-                began, before = time.perf_counter(), processor_time(reader)
-                run()
-                if count:  # the first run starts the processes
-                    clock[name].append(time.perf_counter() - began)
-                    cpu[name].append(processor_time(reader) - before)
-    finally:
-        plain.close()
-    median = {name: statistics.median(values) for name, values in clock.items()}
-    spent = {name: statistics.median(values) for name, values in cpu.items()}
-    ratios = {kind: median[kind] / median["plain"] for kind in KINDS}
-    return {
-        **{f"{name}_files_per_second": files / value for name, value in median.items()},
-        **{f"{kind}_overhead_ratio": value for kind, value in ratios.items()},
-        "ingest_overhead_ratio": max(ratios.values()),
-        **{
-            f"{kind}_cpu_overhead_ratio": spent[kind] / spent["plain"]
-            for kind in KINDS
-            if processes == 1  # of several, which one answers is not known
-        },
-    }
+    for kind, of in ratios.items():
+        result[f"{kind}_overhead_ratio"] = statistics.median(of)
+        result[f"{kind}_overhead_range"] = [min(of), max(of)]
+        if processes == 1:  # of several, which one answers is not known
+            result[f"{kind}_cpu_overhead_ratio"] = statistics.median(spent[kind])
+    return result | {"ingest_overhead_ratio": max(map(statistics.median, ratios.values()))}
+
+
+def _over(seconds: dict[str, list[float]], kind: str) -> list[float]:
+    """Of each repetition, a kind's time over that of plain decoding."""
+    return [one / plain for one, plain in zip(seconds[kind], seconds["plain"], strict=True)]
 
 
 def processor_time(reader: LimitedProcesses) -> float:

@@ -14,7 +14,7 @@ from aigi_core.results import commands_again, outdated_jobs
 from aigi_core.statements import counted, estimated
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix
 from ui import results
-from ui.bodies import generation
+from ui.bodies import generation, transfer
 
 TASKS = (
     (
@@ -155,7 +155,7 @@ with ui.page(__file__) as page:
         hardest, best = matrix.hardest(DEFAULT_METRIC), matrix.best_detector(DEFAULT_METRIC)
         page.finding(
             "On the generator that they were trained on, detectors reach a mean balanced accuracy"
-            f" of {estimated(inside, 'generator')}"
+            f" of {estimated(inside, 'cell' if matrix.models_of else 'generator')}"
             + (
                 f", on other generators {estimated(ood, 'cell')}: the difference is"
                 f" {gap.finding('cell').points()}."
@@ -163,6 +163,7 @@ with ui.page(__file__) as page:
                 else "; there is no other generator to test them on."
             )
         )
+        transfer.say_settings(page)
         page.link("transfer", "See every pair of generators")
         if hardest and best:
             page.finding(
@@ -183,11 +184,12 @@ with ui.page(__file__) as page:
         else:
             page.finding(facts_in_words(facts, against))
         page.link("audit", "Which facts give which generator away")
-        page.figure(
-            "generators",
-            page.styled(partial(figures.generator_intervals, matrix, DEFAULT_METRIC)),
-            table=matrix.by_test(DEFAULT_METRIC),
-        )
+        if ood.n:
+            page.figure(
+                "generators",
+                page.styled(partial(figures.generator_intervals, matrix, DEFAULT_METRIC)),
+                table=matrix.by_test(DEFAULT_METRIC),
+            )
 
     for (stem, label), place in places.items():
         with place:

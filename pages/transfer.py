@@ -91,6 +91,7 @@ with ui.page(__file__) as page:
                 " depend on them."
             )
         body.say_rates(page, about, names)
+        body.say_settings(page)
         if warning := results.best_pair_warning(page.workspace, setting.d_search, used):
             st.caption(warning)
     page.protocol(

@@ -10,13 +10,11 @@ from threadpoolctl import threadpool_limits
 
 from aigi_core.attribution import attribute, load_attribution, save_attribution
 from aigi_core.attribution.report import AttributionSettings
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import WorkspaceError
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
 from precompute.options import add_shared
-
-MIN_DRAWS = 20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and publish; does nothing where the result is already there."""
-    if args.draws < MIN_DRAWS:
-        raise AigiError(f"Stability needs at least {MIN_DRAWS} draws, got --draws {args.draws}.")
     workspace, settings = Workspace.open(args.workspace), AttributionSettings(args.draws)
     if not args.force:
         try:

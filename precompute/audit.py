@@ -48,13 +48,11 @@ def keep_audit(
     """Audit a workspace and keep the result; returns a sentence.
 
     Raises:
-        AigiError: fewer than 20 draws, or what the audit raises.
+        AigiError: what the audit raises.
     """
     from aigi_core.audit.cached import AuditSettings, load_audit, save_audit
     from aigi_core.audit.report import audit
 
-    if draws < 20:
-        raise AigiError(f"An interval needs at least 20 draws, got --draws {draws}.")
     workspace, settings = Workspace.open(path), AuditSettings(draws=draws)
     if not force:
         try:

@@ -28,7 +28,7 @@ from aigi_core.soundness import read_parquet
 from aigi_core.statements import counted
 from aigi_core.transfer import make_training_sets
 from aigi_core.workspace import Workspace, exclusive, read_manifest, write_manifest
-from precompute.options import add_shared
+from precompute.options import add_shared, whole_number
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "assets" / "demo"
@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--words",
-        type=int,
+        type=whole_number,
         default=WORDS,
         metavar="N",
         help=f"words of the vocabulary to keep (default {WORDS:,})",

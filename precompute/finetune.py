@@ -36,7 +36,7 @@ from aigi_core.workspace import (
     tool_versions,
     write_atomic,
 )
-from precompute.options import add_shared
+from precompute.options import add_shared, positive, whole_number
 
 if TYPE_CHECKING:  # loaded when the job runs, so that --help is quick
     from torch import Tensor
@@ -80,17 +80,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="OP",
         help="perturbations of training images, such as jpeg:50 blur:2 (see perturb --ops)",
     )
-    add("--epochs", type=int, default=10, metavar="E")
-    add("--lr", type=float, default=1e-4, metavar="R", help="of the tower; the head's is 10 times")
-    add("--batch-size", type=int, default=32, metavar="B")
+    add("--epochs", type=whole_number, default=10, metavar="E")
+    add(
+        "--lr",
+        type=positive,
+        default=1e-4,
+        metavar="R",
+        help="of the tower; the head's is 10 times",
+    )
+    add("--batch-size", type=whole_number, default=32, metavar="B")
     add(
         "--patience",
-        type=int,
+        type=whole_number,
         default=3,
         metavar="E",
         help="epochs without a lower validation loss",
     )
-    add("--rank", type=int, default=8, metavar="R", help="of the changes of --mode lora")
+    add("--rank", type=whole_number, default=8, metavar="R", help="of the changes of --mode lora")
     add("--name", help="what the board calls it; by default mode, objective and --train")
     add("--keep-features", action="store_true", help="keep the cached features for another run")
     from aigi_core.clip.consent import add_weights_options

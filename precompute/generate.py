@@ -33,7 +33,7 @@ from aigi_core.workspace import exclusive, write_atomic
 from precompute.ingest.layouts.roots import GENERATED as MANIFEST
 from precompute.ingest.layouts.roots import RECORDS
 from precompute.ingest.tables import read_table
-from precompute.options import add_shared
+from precompute.options import add_shared, number, whole_number
 
 MODELS: dict[str, str] = {
     "sd-1.4": "CompVis/stable-diffusion-v1-4",
@@ -102,18 +102,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL:STEPS,...",
         help=f"{', '.join(MODELS)}, a name on the hub, or a folder; such as sd-1.4:50,200",
     )
-    add("--per-prompt", type=int, default=2, help="images a prompt and setting (default 2)")
+    add(
+        "--per-prompt", type=whole_number, default=2, help="images a prompt and setting (default 2)"
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    add("--limit", type=int, help="take only the first N prompts")
-    add("--guidance", type=float, default=7.5, help="guidance scale (default 7.5)")
+    add("--limit", type=whole_number, help="take only the first N prompts")
+    add("--guidance", type=number, default=7.5, help="guidance scale (default 7.5)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate what is not there; 0 where all images are there in the end, else 1."""
     settings = parse_models(args.models)
     prompts = read_prompts(args.prompts, args.limit)
-    if args.per_prompt < 1:
-        raise AigiError("Expected --per-prompt of at least 1.")
     with exclusive(args.out, "generate"), progress_line() as show:
         made, kept, failed = generate(
             prompts,

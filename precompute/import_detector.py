@@ -10,7 +10,7 @@ from aigi_core.detectors.published import SEEN, published_detector
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.import_scores import add_naming, where_shown
-from precompute.options import add_shared
+from precompute.options import add_shared, file_to_write
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what it was trained on: the embedding or the vector before the projection, as it is"
         " or of unit length",
     )
-    add("--out", type=Path, metavar="FILE", help="also save it, for 'aigi score --detector FILE'")
+    add(
+        "--out",
+        type=file_to_write,
+        metavar="FILE",
+        help="also save it, for 'aigi score --detector FILE'",
+    )
     add_naming(parser)
 
 

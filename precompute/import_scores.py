@@ -16,7 +16,7 @@ from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.answers import parse_columns
 from precompute.ingest.tables import read_scores
-from precompute.options import add_shared
+from precompute.options import add_shared, number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--threshold",
-        type=float,
+        type=number,
         help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities; by"
         " default one that 5%% of the real validation images exceed",
     )

@@ -10,13 +10,16 @@ from aigi_core.geometry.projection import ImageMap, MapSettings, image_map, load
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
-from precompute.options import add_shared
+from precompute.options import add_shared, positive
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``map``."""
     add_shared(parser, "workspace", "force")(
-        "--perplexity", type=float, default=MapSettings().perplexity, help="of t-SNE (%(default)s)"
+        "--perplexity",
+        type=positive,
+        default=MapSettings().perplexity,
+        help="of t-SNE (%(default)s)",
     )
 
 

@@ -26,7 +26,7 @@ from aigi_core.transfer.board import (
 from aigi_core.transfer.board_by_encoder import board_by_encoder
 from aigi_core.workspace import Workspace, exclusive, write_atomic
 from precompute.engine import add_engine_options, engine_from
-from precompute.options import add_shared
+from precompute.options import add_shared, file_to_write, whole_number
 from precompute.shares import add_share_option
 
 
@@ -36,8 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--methods", nargs="+", metavar="NAME", help=f"only these of {', '.join(rows_of_methods())}"
     )
-    add("--table", type=Path, metavar="FILE", help="also write the board as a markdown page")
-    add("--workers", type=int, default=1, help="methods measured at once (default 1)")
+    add(
+        "--table",
+        type=file_to_write,
+        metavar="FILE",
+        help="also write the board as a markdown page",
+    )
+    add("--workers", type=whole_number, default=1, help="methods measured at once (default 1)")
     add_engine_options(parser)
     add_share_option(parser)
 

@@ -98,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
         raise AigiError("--name names the bank made from --phrases: give both, or neither.")
     if args.tokens and args.phrases:
         raise AigiError("--tokens makes a bank of its own: leave --phrases out.")
+    if args.words and (args.tokens or args.phrases):
+        raise AigiError("--words cuts the bank of the tokenizer's words: leave it out here.")
+    check_template(args.template)
     workspace = Workspace.open(args.workspace)
     workspace.need("texts")
     given = (
@@ -123,6 +126,15 @@ def own_sources(encoder: Encoder, template: str = "{}", words: int | None = None
     ]
 
 
+def check_name(name: str) -> None:
+    """Raise AigiError for what cannot name a bank."""
+    if not NAME.fullmatch(name):
+        raise AigiError(
+            f"{name!r} cannot name a bank: use lower-case letters, digits, - and _, such as"
+            " 'camera'."
+        )
+
+
 def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True) -> str:
     """Embed one bank and publish it in the workspace at ``path``; returns a sentence on what was
     done.
@@ -131,11 +143,7 @@ def add_bank(path: Path, encoder: Encoder, source: Source, progress: bool = True
         AigiError: a bad name or template, or an empty bank.
         WorkspaceError: somebody else is writing the workspace.
     """
-    if not NAME.fullmatch(source.name):
-        raise AigiError(
-            f"{source.name!r} cannot name a bank: use lower-case letters, digits, - and _, such as"
-            " 'camera'."
-        )
+    check_name(source.name)
     check_template(source.template)
     if source.table.empty:
         raise AigiError(f"The bank {source.name!r} would be empty: {source.source} holds no text.")
@@ -185,6 +193,7 @@ def _given(file: Path, name: str | None, template: str) -> Source:
             f"The name {chosen!r} belongs to {RESERVED[chosen]}: give --name with another one, such"
             f" as --name own{wanted}."
         )
+    check_name(chosen)
     return Source(chosen, read_phrases(file), file.name, template)
 
 

@@ -9,13 +9,13 @@ import time
 
 from threadpoolctl import threadpool_limits
 
-from aigi_core.errors import AigiError, WorkspaceError
+from aigi_core.errors import WorkspaceError
 from aigi_core.explain.cached import WordSettings, compute_words, load_words, save_words
 from aigi_core.explain.stored_nulls import keep_nulls, slow_methods
 from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.workspace import Workspace, exclusive, tool_versions
-from precompute.options import add_shared
+from precompute.options import add_shared, whole_number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("spans", "texts chosen for each head"),
     ):
         value = getattr(default, name)
-        add(f"--{name}", type=int, default=value, help=f"{meaning} (default {value})")
+        add(f"--{name}", type=whole_number, default=value, help=f"{meaning} (default {value})")
     add(
         "--method",
         choices=slow_methods(),
@@ -40,9 +40,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and publish; does nothing where the result is already there."""
-    for name in ("draws", "texts", "spans"):
-        if getattr(args, name) < 1:
-            raise AigiError(f"--{name} must be at least 1, got {getattr(args, name)}.")
     workspace = Workspace.open(args.workspace)
     if args.method:
         with (

@@ -241,7 +241,8 @@ def calibration_of(workspace: Workspace, measured: Measured) -> dict[str, float]
         fit = fit_calibration(measured.val[k][known], domains.labels[val[known]])
         probabilities[k] = fit.probability(measured.test[k])
         inside[k, np.searchsorted(test, domains.rows(generator, "test"))] = True
-        others = [name for name in domains.generators if name != generator]
+        own = domains.model_of(generator)
+        others = [name for name in domains.generators if domains.model_of(name) != own]
         if others:
             outside[k, np.searchsorted(test, domains.rows(others, "test"))] = True
     drawn = Resample.of(domains, test)
@@ -366,7 +367,7 @@ def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
     first, second = first.rows(chosen), second.rows(chosen)
     outside = np.ones(first.in_domain.shape, bool)
     for matrix, known in ((first, seen_a), (second, seen_b)):
-        outside &= ~(matrix.in_domain if known is None else np.isin(matrix.test, known)[None])
+        outside &= ~(matrix.in_domain if known is None else matrix.known_to(known)[None])
     if not outside.any():
         raise AigiError(
             "Each generator of this workspace was in the training set of one of the two"
@@ -432,7 +433,7 @@ def _row(
     own, inside = matrix, matrix.in_domain
     outside = paired = ~inside
     if seen is not None:  # one detector: one row
-        inside = np.isin(matrix.test, seen)[None]
+        inside = matrix.known_to(seen)[None]
         paired = outside & ~inside
         own, outside = matrix.rows([0]), ~inside
         same = np.array([names == tuple(seen) for names in matrix.train])

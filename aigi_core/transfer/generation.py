@@ -16,15 +16,12 @@ from jaxtyping import Bool, Float, Int
 
 from aigi_core.errors import NotGivenError
 from aigi_core.intervals import difference_interval, interval_of_draws, rate_of_draws
-from aigi_core.manifest import FAKE, Domains
+from aigi_core.manifest import FAKE, STEPS, Domains, models
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.resampling import group_weights
 from aigi_core.significance import bootstrap_p_value, q_values
 from aigi_core.transfer.matrix import TrainSet, transfer_matrix
 
-STEPS, MODEL = "steps", "model"
-"""Columns of a data set's table that are read here: sampling steps, and the model that took them
-(by default the generator)."""
 LEAST_PROMPTS = 6
 """Fewest prompts of a generator that are looked at."""
 DRAWS = 1000
@@ -166,16 +163,6 @@ def same_answer(
         )
     table = pd.DataFrame(rows)
     return table.assign(q=q_values(table["p"].to_numpy()))
-
-
-def models(images: pd.DataFrame) -> np.ndarray:
-    """[N] the model of each image: the column ``model``, the generator where that is empty."""
-    generator = images["generator"].to_numpy(object)
-    if MODEL not in images.columns:
-        return generator
-    named = images[MODEL].fillna("").astype(str).to_numpy(object)
-    model: np.ndarray = np.where(named == "", generator, named)
-    return model
 
 
 def _unseen(

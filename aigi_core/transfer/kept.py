@@ -90,13 +90,16 @@ def load_matrix(
     """
     try:
         stored = results.load(workspace, KIND, {**of, "metrics": list(metrics)})
-        return _matrix(stored, metrics, columns)
+        return _matrix(workspace, stored, metrics, columns)
     except (WorkspaceError, KeyError, ValueError, TypeError):
         return None
 
 
 def _matrix(
-    stored: StoredResult, metrics: Sequence[str], columns: Callable[[], Sequence[Column]]
+    workspace: Workspace,
+    stored: StoredResult,
+    metrics: Sequence[str],
+    columns: Callable[[], Sequence[Column]],
 ) -> TransferMatrix:
     content, arrays = stored.content, stored.arrays(FILE)
     train = tuple(tuple(map(str, names)) for names in content["train"])
@@ -115,6 +118,7 @@ def _matrix(
         held_out=(),
         family_of={str(name): str(family) for name, family in content["family_of"].items()},
         protocol=dict(content["protocol"]),
+        models_of=workspace.domains.models_of,
         **{name: arrays[name] for name in _ARRAYS},
     )
     intervals = {metric: (arrays[f"low {metric}"], arrays[f"high {metric}"]) for metric in metrics}

@@ -52,8 +52,8 @@ class Measured:
 class TransferMatrix(ShortRepr):
     """Metrics of K detectors on T test generators, with bootstrap draws shared by all cells.
 
-    A cell is in-domain where its test generator is in the row's training set, and out-of-domain
-    (OOD) elsewhere.
+    A cell is in-domain where its test generator is in the row's training set, or a setting of a
+    model that is, and out-of-domain (OOD) elsewhere.
 
     Attributes:
         train: [K] the training set of each row.
@@ -66,7 +66,7 @@ class TransferMatrix(ShortRepr):
         columns: [T] the test images and the detectors' scores of them.
         held_out: [T] the same of the detectors that have not seen validation images, with
             thresholds set on these; empty where no metric needs them.
-        family_of: generator -> family.
+        family_of: generator -> family. models_of: as in :class:`aigi_core.manifest.Domains`.
         protocol: how it was computed: split, draws, seed, confidence, and a digest of the test
             images.
     """
@@ -83,6 +83,7 @@ class TransferMatrix(ShortRepr):
     held_out: Sequence[Column] = field(repr=False)
     family_of: dict[str, str] = field(repr=False)
     protocol: dict[str, Any]
+    models_of: dict[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def train_names(self) -> tuple[str, ...]:
@@ -113,13 +114,23 @@ class TransferMatrix(ShortRepr):
 
     @cached_property
     def in_domain(self) -> Bool[np.ndarray, "K T"]:
-        return np.array([[test in train for test in self.test] for train in self.train])
+        return np.array([self.known_to(train) for train in self.train])
 
-    def without(self, generators: Iterable[str]) -> Bool[np.ndarray, "K T"]:
-        """Cells that neither train nor test on these generators: D_eval where they are D_search."""
-        left_out = set(generators)
-        rows = np.array([not left_out & set(train) for train in self.train])
-        columns = np.array([test not in left_out for test in self.test])
+    def known_to(self, seen: Iterable[str]) -> Bool[np.ndarray, " T"]:
+        """Which test generators are no new ones for a detector that has seen some: these, and
+        other settings of their models."""
+        models = set(map(self._model, seen))
+        return np.array([self._model(name) in models for name in self.test])
+
+    def _model(self, generator: str) -> str:
+        return self.models_of.get(generator, generator)
+
+    def without(self, generators: Sequence[str]) -> Bool[np.ndarray, "K T"]:
+        """Cells that neither train nor test on these generators, nor on other settings of their
+        models: D_eval where they are D_search."""
+        left_out = {self._model(name) for name in generators}
+        rows = np.array([not left_out & set(map(self._model, train)) for train in self.train])
+        columns = ~self.known_to(generators)
         cells: np.ndarray = rows[:, None] & columns
         return cells
 
@@ -633,6 +644,7 @@ def transfer_matrix(
         held_out=calibrated,
         family_of=dict(domains.family_of),
         protocol=_protocol(domains, drawn, split, draws, seed, confidence),
+        models_of=dict(domains.models_of),
     )
 
 

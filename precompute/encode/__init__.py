@@ -20,7 +20,7 @@ from aigi_core.clip.consent import add_archive_option, agree, weights_named
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError, HubError
 from precompute.engine import add_engine_options, engine_from
-from precompute.options import add_shared
+from precompute.options import add_shared, from_zero
 from precompute.shares import add_share_option
 
 UNTRAINED = "untrained"
@@ -79,7 +79,7 @@ def add_division(parser: argparse.ArgumentParser) -> None:
     """The options of jobs that encode, on how the work is divided."""
     parser.add_argument(
         "--workers",
-        type=int,
+        type=from_zero,
         help=(
             "processes that read images; 0 reads in line (default auto); with --engine ray,"
             " workers that encode (default: one a core)"

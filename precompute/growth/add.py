@@ -30,7 +30,7 @@ from precompute.ingest import answers
 from precompute.ingest.layouts import roots
 from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
-from precompute.options import add_shared
+from precompute.options import add_shared, from_zero
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the images that are there (default: as recorded)",
     )
     add_weights_options(parser)
-    add("--workers", type=int, help="processes that read images (default auto)")
+    add("--workers", type=from_zero, help="processes that read images (default auto)")
     add("--dry-run", action="store_true", help="print what was recognised, open and write nothing")
 
 
@@ -350,7 +350,7 @@ def _only_pool(workspace: Workspace) -> str:
 def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
     """All files of a folder as fakes by one generator."""
     from precompute.ingest.layouts import Candidates
-    from precompute.ingest.layouts.base import row
+    from precompute.ingest.layouts.base import candidates
     from precompute.ingest.walk import walk
 
     if not pool:
@@ -371,16 +371,6 @@ def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
     files, notes = walk(folder)
     if not files:
         raise WorkspaceError(f"The folder {folder} holds no files: check --images.")
-    rows = [
-        row(
-            path=f.path,
-            label=FAKE,
-            generator=generator,
-            pool=pool,
-            archive=f.archive,
-            offset=f.offset,
-        )
-        for f in files
-    ]
+    told = {"label": FAKE, "generator": generator, "pool": pool}
     why = f"all {counted(len(files), 'file', 'are')} fakes by {generator}, as told"
-    return Candidates(pd.DataFrame(rows), "folders", why, notes)
+    return Candidates(candidates(files, told), "folders", why, notes)

@@ -14,7 +14,7 @@ from aigi_core.splits import fold, redraw
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, rewrite, without_outdated
-from precompute.options import add_shared
+from precompute.options import add_shared, from_zero, whole_number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_splits(parser: argparse.ArgumentParser) -> None:
     """How images are divided."""
     add = parser.add_argument
-    add("--seed", type=int, help="seed of the draw (default 0)")
+    add("--seed", type=from_zero, help="seed of the draw (default 0)")
     add("--val", type=float, help="share of validation images (default: as before)")
     add("--test", type=float, help="share of test images (default: as before)")
-    add("--folds", type=int, metavar="K", help="K-fold: the test part is one of K folds")
-    add("--fold", type=int, default=1, metavar="I", help="which of the folds (default 1)")
+    add("--folds", type=whole_number, metavar="K", help="K-fold: the test part is one of K folds")
+    add("--fold", type=whole_number, default=1, metavar="I", help="which of the folds (default 1)")
 
 
 def asked(args: argparse.Namespace) -> bool:

@@ -19,7 +19,7 @@ from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError
 from precompute.engine import add_engine_options, engine_from
 from precompute.ingest.answers import MIN_IMAGES, add_answers, parse_answers
-from precompute.options import add_shared, folder, image_folder
+from precompute.options import add_shared, folder, image_folder, whole_number
 from precompute.shares import add_share_option
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add_ingest_options(parser: argparse.ArgumentParser) -> None:
         default=MIN_IMAGES,
         help=f"fewest images of a generator (default {MIN_IMAGES})",
     )
-    add("--workers", type=int, help="processes that decode (default: one a core)")
+    add("--workers", type=whole_number, help="processes that decode (default: one a core)")
     add("--name", help="name that the app shows (default: the workspace's folder)")
     add(
         "--no-image-root",
@@ -120,7 +120,7 @@ def read_and_publish(
     from precompute.ingest.summary import plan, summary
     from precompute.ingest.units import FOLDER, Reading, read_files
 
-    refuse_numbers(args.val, args.test, args.min_images, args.workers)
+    refuse_numbers(args.val, args.test, args.min_images)
     answers = parse_answers(args)
     root = common_root(answers, args.images)
     if root is None:

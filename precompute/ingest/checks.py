@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
-from precompute.ingest.families import family_of, is_collection
+from precompute.ingest.families import family_of, is_collection, is_generator
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import shown, some
@@ -42,6 +43,8 @@ NETWORKS = frozenset(
     }
 )
 """Names of networks that images are shared on."""
+VIDEO = re.compile(r"\d{3}_\d{3}|id\d+(_id\d+)?_\d{4}")
+"""Names of folders of a video's frames: FaceForensics++ (target and source), Celeb-DF."""
 _DERIVED = re.compile(
     r"masks?|recons?|reconstructed|reconstructions?|dire|residuals?|noise([-_ ]maps?)?|latents?"
     r"|depth([-_ ]maps?)?|edges|landmarks|heat[-_ ]?maps?|segmentations?"
@@ -81,6 +84,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
         for name, n in by_name
         if (what := _no_generator(name)) and not answers.decides(name)
     ]
+    questions += _named_by_folder(fakes, reals, layout, answers)
     questions += _alike([name for name, _ in by_name if not answers.decides(name)])
     pools = set(reals["pool"])
     counts = Counter(zip(fakes["generator"], fakes["pool"], strict=True))
@@ -99,13 +103,15 @@ def derived(table: pd.DataFrame, layout: str) -> list[str]:
     """A doubt about images that were probably made from others, such as masks."""
     if layout not in _FROM_FOLDERS:
         return []
-    used = table.loc[table["left_out"] == "", "path"]
-    parts = [{p for p in path.split("/")[:-1] if _DERIVED.fullmatch(p.lower())} for path in used]
-    if not any(parts):
+    used = Counter(folders_of(table.loc[table["left_out"] == "", "path"]))
+    named = {f: {p for p in f.split("/") if _DERIVED.fullmatch(p.lower())} for f in used}
+    if not any(named.values()):
         return []
+    images = sum(used[folder] for folder, parts in named.items() if parts)
     return [
-        f"{counted(sum(map(bool, parts)), 'image', 'lie')} in folders called"
-        f" {some(shown(part) for part in set().union(*parts))}, which usually hold what was made"
+        f"{counted(images, 'image', 'lie')} in folders called"
+        f" {some(shown(part) for part in set().union(*named.values()))}, which usually hold what"
+        " was made"
         " from other images. Name a folder without these by --images, or say --layout"
         f" {layout} if they are to be read as the others."
     ]
@@ -133,6 +139,8 @@ def _no_generator(name: str) -> str:
         return "the name of a thing"
     if is_collection(plain):
         return "the name of a collection of photographs"
+    if VIDEO.fullmatch(plain):
+        return "called as frames of a video are"
     if class_of_word(plain) is not None or ("real" in plain and "fake" in plain):
         return "a word for the class"
     if plain in NETWORKS:
@@ -141,6 +149,49 @@ def _no_generator(name: str) -> str:
         return "a name for a version of the same images"
     part = _NO_NAME.fullmatch(plain) or "dataset" in re.sub(r"[-_ ]", "", plain)
     return "a name for a part of any data set" if part else ""
+
+
+def _named_by_folder(
+    fakes: pd.DataFrame, reals: pd.DataFrame, layout: str, answers: Answers
+) -> list[str]:
+    """A question on folders that hold both classes and are called like no known generator, where
+    none beside them is: they may as well say what the pictures show."""
+    if layout not in _FROM_FOLDERS:
+        return []
+    above = {place for folder in set(folders_of(reals["path"])) for place in _above(folder)}
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+    known: set[str] = set()
+    for name, folder in set(zip(fakes["generator"], folders_of(fakes["path"]), strict=True)):
+        place = next((one for one in _above(folder) if one.rpartition("/")[2] == name), None)
+        if place not in above or place is None:
+            continue
+        beside = place.rpartition("/")[0]
+        if is_generator(name) or answers.decides(name):
+            known.add(beside)
+        elif not _no_generator(name):
+            asked[beside].add(name)
+    names = sorted(set().union(*(of for beside, of in asked.items() if beside not in known)))
+    if not names:
+        return []
+    each = " ".join(f"--rename {told(name)}={told(name)}" for name in names[:3])
+    holds = "holds" if len(names) == 1 else "each hold"
+    return [
+        f"{counted(len(names), 'folder')} ({some(map(shown, names))}) {holds} real and fake images:"
+        " are these names of generators? If so, say"
+        f" {each}{' and so on' if len(names) > 3 else ''}; if they say what the pictures show,"
+        " say --rename '*=GENERATOR' with the generator that made the fakes."
+    ]
+
+
+def folders_of(paths: Iterable[str]) -> list[str]:
+    """What stands before the last part of each path."""
+    return [path.rpartition("/")[0] for path in paths]
+
+
+def _above(folder: str) -> list[str]:
+    """A folder and those above it, each with all that is above it, the outermost first."""
+    parts = folder.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def _alike(names: list[str]) -> list[str]:
@@ -182,7 +233,7 @@ def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -
 
 def _folders(paths: pd.Series, generator: str) -> set[str]:
     """Names of folders that say something: no class, no split, no mere number; ``dalle3`` does."""
-    parts = {part for path in paths for part in path.split("/")[:-1]}
+    parts = {part for folder in set(folders_of(paths)) for part in folder.split("/") if part}
     return {
         part
         for part in parts

@@ -17,7 +17,7 @@ FAMILY_OF: tuple[tuple[str, str], ...] = (
     # Diffusion, latent or in pixels.
     (
         (
-            r"diff|^sd([- _.\d]|$)|sdxl|sdv\d|(^|[- _.])sd[- _.]?\d|^ldm|^adm|^glide?([-"
+            r"diff|^sd([- _.\d]|$)|sdxl|sdv\d|(^|[- _.])sd[- _.]?\d|^ldm|(^|_)adm|(^|_)glide?([-"
             r" _.\d]|$)|ddpm|ddim|pndm|^edm"
         ),
         "diffusion",
@@ -31,8 +31,9 @@ FAMILY_OF: tuple[tuple[str, str], ...] = (
     ),
     (
         (
-            r"deepfloyd|^if([- _.]|$)|playground|wuerstchen|wurstchen|^dit([-"
-            r" _.]|$)|^guided|ideogram|dreamlike|lcm"
+            r"deepfloyd|^if([- _.]|$)|playground|wuerstchen|wurstchen|^[ds]it([-"
+            r" _.]|$)|^guided|ideogram|dreamlike|lcm|seedream|qwen[- _.]?image|hunyuan|recraft"
+            r"|kolors|auraflow|hidream|^sana([- _.\d]|$)|^lumina|cascade"
         ),
         "diffusion",
     ),
@@ -52,6 +53,26 @@ def family_of(generator: str) -> str:
     """
     name = generator.strip().lower()
     return next((family for pattern, family in FAMILY_OF if re.search(pattern, name)), "other")
+
+
+OTHERS = re.compile(
+    r"crn|imle|san|seeingdark|sitd|deepfakes?|face[- _]?swap|face2face|neuraltextures|faceshifter"
+    r"|\w*swap(per)?|blendface|e4[es]|infinite[- _]?id|instant[- _]?id|photomaker|ip[- _]?adapter"
+    r"|blip|nano[- _]?banana|gemini([- _.].*)?|grok([- _.].*)?|aurora|leonardo([- _.].*)?|craiyon"
+    r"|commercial|communityai|socialrf|styleswim|wfir|reve|omnigen\d*|bagel|infinity|luma|photon"
+)
+"""Names of generators whose family is not one of the others, or is not known."""
+
+
+def is_generator(name: str) -> bool:
+    """Whether a name is known as that of a generator.
+
+    Example:
+        >>> [is_generator(name) for name in ("stylegan2-ffhq", "san", "jackets")]
+        [True, True, False]
+    """
+    plain = name.strip().lower()
+    return family_of(plain) != "other" or OTHERS.fullmatch(plain) is not None
 
 
 COLLECTIONS = frozenset(

@@ -35,17 +35,15 @@ class Ingested:
     record: dict[str, Any]
 
 
-def refuse_numbers(val: float, test: float, min_images: int, workers: int | None) -> None:
+def refuse_numbers(val: float, test: float, min_images: int) -> None:
     """Raise AigiError for numbers that no ingest can have."""
     if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
         raise AigiError(
             f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
             f" {test}."
         )
-    if min_images < 3 or (workers is not None and workers < 1):
-        raise AigiError(
-            "Expected --min-images of at least 3 (one a split) and --workers of at least 1."
-        )
+    if min_images < 3:
+        raise AigiError(f"Expected --min-images of at least 3 (one a split), got {min_images}.")
 
 
 def ingest(
@@ -76,7 +74,7 @@ def ingest(
             missing, a generator with too few images.
     """
     reading = reading or Reading(workers=workers)
-    refuse_numbers(val, test, min_images, reading.workers)
+    refuse_numbers(val, test, min_images)
     if candidates is None:
         candidates = find_candidates(root, layout, manifest, answers)
     if candidates.questions:

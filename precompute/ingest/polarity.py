@@ -196,8 +196,9 @@ def _contrary_of(labels: pd.Series, evidence: Iterable[tuple[str, pd.Series]]) -
 def folder_signs(paths: Iterable[str]) -> pd.Series:
     """The class that the folders on each path name, missing where they name none or both; a table
     written on Windows parts them by backslashes."""
-    parts = (path.replace("\\", "/").split("/")[:-1] for path in paths)
-    return pd.Series([_sign(folders) for folders in parts], dtype="object")
+    above = [path.replace("\\", "/").rpartition("/")[0] for path in paths]
+    signs = {folder: _sign(folder.split("/")) for folder in set(above)}  # files are many
+    return pd.Series([signs[folder] for folder in above], dtype="object")
 
 
 def _sign(folders: Sequence[str]) -> int | None:

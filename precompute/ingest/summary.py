@@ -12,9 +12,10 @@ import pandas as pd
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.statements import counted, part_counted
 from precompute.ingest.layouts import UNKNOWN, Candidates
-from precompute.ingest.walk import shown
+from precompute.ingest.walk import looks_like_image, shown, some
 
 EXAMPLES = 10
+UNOPENED = "No file was opened yet: damaged ones and copies are found, and left out, when they are."
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?= )")
 
 
@@ -93,20 +94,30 @@ def plan(candidates: Candidates) -> str:
         if pool not in set(fakes["pool"])
     ]
     head = ("generator", "pool", "real", "fake", "split")
+    others = len(candidates.table) - len(table)
     lines = [
         f"Layout: {candidates.layout}, because {shown(candidates.why)}.",
         *(shown(note) for note in candidates.notes),
         "",
         *_aligned([head, *rows], texts=2),
         "",
-        f"{len(reals):,} real and {counted(len(fakes), 'fake image')};"
-        f" {counted(len(candidates.table) - len(table), 'other file', 'are')} left out.",
+        f"{len(reals):,} real and {counted(len(fakes), 'fake image')}"
+        + (f"; {counted(others, 'other file', 'are')} left out." if others else "."),
+        UNOPENED + _no_images(table["path"]),
     ]
     if len({pool for _, pool, *_ in rows}) < len(rows):
-        lines[-1] += " Rows of one pool share its real images."
+        lines[-2] += " Rows of one pool share its real images."
     for i, question in enumerate(candidates.questions, 1):
         lines.append(f"Question {i}: {shown(question)}")
     return "\n".join(lines)
+
+
+def _no_images(paths: Iterable[str]) -> str:
+    """A sentence on files that are no images by their names; a row of a table has a number."""
+    names = [p for p in paths if not (looks_like_image(p) or p.rpartition("/")[2].isdecimal())]
+    if not names:
+        return ""
+    return f" By {counted(len(names), 'name')}, no image: {some(map(shown, names))}."
 
 
 def _own_splits(part: pd.DataFrame) -> str:

@@ -25,10 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aigi_core.errors import AigiError
+from aigi_core.manifest import REAL
 from aigi_core.record import read_json
 from aigi_core.soundness import open_parquet
+from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from aigi_core.transfer.imported import KEYS
+from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import looks_like_image
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq", ".txt")
@@ -318,6 +321,7 @@ def _read_json(file: Path, text: str, *, lines: bool) -> Table:
         return {key.strip(): value for key, value in pairs}
 
     records: Any
+    videos: list[dict[str, Any]] = []
     if lines:
         numbered = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
         records = []
@@ -329,7 +333,9 @@ def _read_json(file: Path, text: str, *, lines: bool) -> Table:
                 raise ValueError(f"line {number}: {what}") from error
         rows = [f"line {number}" for number, _ in numbered]
     else:
-        records = _by_key(read_json(text, pairs=unique))
+        read = read_json(text, pairs=unique)
+        videos = _of_videos(read)
+        records = videos or _by_key(read)
         rows = []
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise AigiError(
@@ -339,7 +345,10 @@ def _read_json(file: Path, text: str, *, lines: bool) -> Table:
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {name: _json_column([record.get(name) for record in records]) for name in names}
     rows = rows or [f"entry {i}" for i in range(1, len(records) + 1)]
-    return Table(file, pa.table(columns), rows, "read as a list of objects")
+    dialect = (
+        "read as a list of videos with their frames" if videos else "read as a list of objects"
+    )
+    return Table(file, pa.table(columns), rows, dialect)
 
 
 def _by_key(records: Any) -> Any:
@@ -357,6 +366,30 @@ def _by_key(records: Any) -> Any:
     listed = [{"path": path, "label": key} for key, of in records.items() for path in of]
     named = all(isinstance(one["path"], str) and looks_like_image(one["path"]) for one in listed)
     return listed if named else records
+
+
+def _of_videos(records: Any) -> list[dict[str, Any]]:
+    """Frames of DeepfakeBench's lists (``{SET: {CLASS: {train: {[c23:] {VIDEO: {"label": "x_Fake",
+    "frames": [...]}}}}}}``), as objects; a video's frames are a group, fakes are called by the set.
+    """
+    found: list[dict[str, Any]] = []
+
+    def look(inside: Any, above: tuple[str, ...]) -> None:
+        if not isinstance(inside, dict):
+            return
+        if not isinstance(inside.get("frames"), list) or not above:
+            for key, value in inside.items():
+                look(value, (*above, key))
+            return
+        told = str(inside.get("label", ""))
+        label = class_of_word(re.split(r"[-_]", told)[-1])
+        row = {"label": told if label is None else "fake" if label else "real"}
+        row |= {"split": next((key for key in above if key.lower() in SPLIT_OF), "")}
+        row |= {"generator": above[0] if label != REAL else "", "group": above[-1]}
+        found.extend({"path": str(frame)} | row for frame in inside["frames"])
+
+    look(records, ())
+    return found
 
 
 def _json_column(values: list[Any]) -> pa.Array:

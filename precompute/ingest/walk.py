@@ -151,7 +151,7 @@ def shown(text: str) -> str:
 
 def is_undecodable(path: str) -> bool:
     """Whether a name holds bytes that are no Unicode."""
-    return any("\ud800" <= letter <= "\udfff" for letter in path)
+    return not path.isascii() and any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def escaped(path: str) -> str:

@@ -12,7 +12,7 @@ import argparse
 from aigi_core.clip.consent import add_weights_options
 from aigi_core.detectors.presets import preset
 from precompute.engine import add_engine_options, engine_from
-from precompute.options import add_shared
+from precompute.options import add_shared, whole_number
 from precompute.shares import add_share_option
 
 
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="all|A:B,...",
         help="pairs of generators to search (default: all)",
     )
-    add("--workers", type=int, help="processes (default: one a core)")
+    add("--workers", type=whole_number, help="processes (default: one a core)")
     add_engine_options(parser)
     add_share_option(parser)
     add_weights_options(parser)  # for the paper's protocol, which may load the encoder again

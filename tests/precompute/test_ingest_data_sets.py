@@ -86,6 +86,72 @@ def test_other_object_names_stop_and_ask(tmp_path: Path) -> None:
         ingest(tmp_path, progress=False, workers=1)
 
 
+def test_folders_of_both_classes_under_unknown_names_are_asked_about(tmp_path: Path) -> None:
+    """Nothing says whether jackets are a generator or what the pictures show."""
+    for kinds in (("real", "fake"), ("0_real", "1_fake"), ("nature", "ai")):
+        root = tmp_path / kinds[0]
+        touch(root, *[f"train/{name}/{kind}" for name in ("jackets", "lamps") for kind in kinds])
+        (question,) = find_candidates(root).questions
+        assert "--rename jackets=jackets --rename lamps=lamps" in question
+        told = find_candidates(root, answers=Answers(rename={"*": "sdxl"}))
+        assert not told.questions and {name for name, _ in pairs(told)} == {"", "sdxl"}
+        kept = Answers(rename={"jackets": "jackets", "lamps": "lamps"})
+        assert not find_candidates(root, answers=kept).questions
+
+
+def test_unknown_names_beside_a_known_generator_are_generators(tmp_path: Path) -> None:
+    """CNNDetection's test set holds san and seeingdark, and any new set names unknown ones."""
+    names = ("progan", "crn", "ourmodel")
+    touch(tmp_path, *[f"test/{name}/{kind}" for name in names for kind in ("0_real", "1_fake")])
+    result = find_candidates(tmp_path)
+    assert not result.questions
+    assert {name for name, _ in pairs(result)} == {"", *names}
+
+
+def test_folders_of_frames_are_not_generators_and_share_a_group(tmp_path: Path) -> None:
+    touch(tmp_path, "real/000", "fake/000_003", "fake/005_010")
+    assert "called as frames of a video are" in find_candidates(tmp_path).questions[0]
+    touch(tmp_path / "b", "real/c23/frames/000", "fake/simswap/frames/000_003")
+    result = find_candidates(tmp_path / "b")
+    assert not result.questions
+    assert set(result.table["group"]) == {"real/c23/frames/000", "fake/simswap/frames/000_003"}
+
+
+def test_cocofakes_photographs_and_fakes_share_a_group(tmp_path: Path) -> None:
+    """As its loaders read it, from one folder and from two, whatever the photographs' folders."""
+    names = []
+    for split, folder in (("train", "train/data"), ("val", "validation/data")):
+        names += (own := [f"COCO_{split}2014_{i:012d}" for i in range(2)])
+        touch(tmp_path, *[f"fakes/{split}2014/{name}" for name in own])
+        for name in own:
+            write(tmp_path, f"coco-2014/{folder}/{name}.jpg")
+    whole = find_candidates(tmp_path)
+    roots = Answers(real=(tmp_path / "coco-2014",), fake=(("sd", tmp_path / "fakes"),))
+    for result in (whole, find_candidates(tmp_path, answers=roots)):
+        assert not result.questions and (result.table["left_out"] == "").all()
+        assert set(result.table["group"]) == set(names)
+        assert set(result.table["split"]) == {"train", "val"}
+        by_group = result.table.groupby("group")
+        assert set(by_group["label"].nunique()) == {2} and set(by_group["split"].nunique()) == {1}
+
+
+def test_models_beside_dragons_images_name_the_generators(tmp_path: Path) -> None:
+    touch(tmp_path, "photos")
+    (tmp_path / "dragon").mkdir()
+    with tarfile.open(tmp_path / "dragon/dragon_train_000.tar", "w") as tar:
+        for i, model in enumerate(["sdxl", "kolors"]):
+            add(tar, f"{i}.png", encoded(picture(i)))
+            add(tar, f"{i}.model.txt", model.encode())
+            add(tar, f"{i}.prompt.txt", b"a cat")
+    photos, dragon = tmp_path / "photos", tmp_path / "dragon"
+    result = find_candidates(tmp_path, answers=Answers(real=(photos,), fake=(("", dragon),)))
+    assert not result.questions
+    assert {name for name, _ in pairs(result)} == {"", "sdxl", "kolors"}
+    assert set(result.table.loc[result.table["label"] == 1, "caption"]) == {"a cat"}
+    named = find_candidates(tmp_path, answers=Answers(real=(photos,), fake=(("all25", dragon),)))
+    assert "say --fake DIR without a name" in named.questions[0]
+
+
 def test_fgts_names_the_generator_in_the_folder_of_fakes(tmp_path: Path) -> None:
     touch(tmp_path, "test/0_real", "test/1_fake_ldm", "test/1_fake_sd14", "train/0_real")
     touch(tmp_path, "train/1_fake_ldm")
@@ -455,7 +521,9 @@ def test_a_dry_run_prints_the_table_and_opens_nothing(
         ("--canonicalize jpg:90", "'jpg'"),
         ("--test 30", "Expected shares"),
         ("--min-images 1", "--min-images of at least 3"),
-        ("--workers 0", "--workers of at least 1"),
+        ("--workers 0", "--workers: expected a whole number of at least 1"),
+        ("--words 0", "--words: expected a whole number of at least 1"),
+        ("--seed -1", "--seed: expected a whole number of at least 0"),
         ("--out {images}/w", "would lie inside the images"),
     ],
 )

@@ -184,6 +184,38 @@ def path_lists(at: Path) -> None:
         write(root, f"{name}.txt", "".join(f"{folder}/{i}.png\n" for i in range(3)))
 
 
+def cocofake(at: Path) -> None:
+    for split in ("train", "val"):
+        names = [f"COCO_{split}2014_{i:012d}" for i in range(3)]
+        touch(at / "coco", *[f"cocofake/{split}2014/{name}" for name in names], names=range(5))
+        for name in names:
+            write(at / "coco", f"coco2014/{split}2014/{name}.jpg", "x")
+
+
+def dragon(at: Path) -> None:
+    touch(at / "data", "photographs")
+    shard = at / "data/dragon/train/dragon_train_000.tar"
+    shard.parent.mkdir(parents=True)
+    with tarfile.open(shard, "w") as archive:
+        for i, model in enumerate(["flash_sdxl", "flash_sdxl", "kandinsky_3", "kandinsky_3"]):
+            for kind, content in (("png", "x"), ("model.txt", model), ("prompt.cls", "7")):
+                info = tarfile.TarInfo(f"{i:04d}.{kind}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content.encode()))
+
+
+def df40(at: Path) -> None:
+    real = "FaceForensics++/original_sequences/youtube/c23/frames"
+    videos: dict[str, dict[str, dict[str, object]]] = {"simswap_Real": {}, "simswap_Fake": {}}
+    for split, name in (("train", "000"), ("test", "005")):
+        for of, folder in (("Real", f"{real}/{name}"), ("Fake", f"DF40/simswap/ff/{name}_003")):
+            touch(at / "faces", folder)
+            frames = [f"{folder}/{i}.png" for i in range(3)]
+            entry = {"label": f"simswap_{of}", "frames": frames}
+            videos[f"simswap_{of}"][split] = {"c23": {folder.rpartition("/")[2]: entry}}
+    write(at, "faces/dataset_json/simswap_ff.json", json.dumps({"simswap_ff": videos}))
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "UniversalFakeDetect, diffusion half": universal_fake_detect,
     "AIGIBench, training set": aigibench,
@@ -216,6 +248,9 @@ TREES: dict[str, Callable[[Path], None]] = {
         at / "WildFake", "Real/ImageNet", "Fake/DMs/SD1.5", "Fake/DMs/DALLE3", "Fake/GANs/BigGAN"
     ),
     "ImagiNet: a list without a header": imaginet,
+    "COCOFake": cocofake,
+    "DRAGON": dragon,
+    "DF40 and other lists of DeepfakeBench": df40,
     "Lists of paths alone": path_lists,
     "Folders of numbers": lambda at: touch(
         at / "kaggle", *[f"{split}/{number}" for split in ("train", "test") for number in "01"]
@@ -225,6 +260,10 @@ TREES: dict[str, Callable[[Path], None]] = {
     ),
     "A generator that is called like a thing": lambda at: touch(
         at / "kaggle", "cat/real", "cat/fake"
+    ),
+    "Folders that hold both classes under unknown names": lambda at: touch(
+        at / "mine",
+        *[f"{name}/{kind}" for name in ("jackets", "lamps") for kind in ("real", "fake")],
     ),
     "Numbers that say the contrary of words": lists,
 }

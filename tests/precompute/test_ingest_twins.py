@@ -26,10 +26,10 @@ def scene(name: str) -> Image.Image:
 def test_pictures_of_one_name_saved_anew_share_a_group(tmp_path: Path, saved: str) -> None:
     """The same photographs beside two generators, and fakes made out of them."""
     for i in range(12):
-        write(tmp_path, f"a/0_real/{i:03d}.png", encoded(scene(f"scene {i}")))
+        write(tmp_path, f"adm/0_real/{i:03d}.png", encoded(scene(f"scene {i}")))
         suffix, content = SAVED[saved](scene(f"scene {i}"))
-        write(tmp_path, f"b/0_real/{i:03d}.{suffix}", content)
-        for folder in ("a", "b"):
+        write(tmp_path, f"sdxl/0_real/{i:03d}.{suffix}", content)
+        for folder in ("adm", "sdxl"):
             write(tmp_path, f"{folder}/1_fake/{i:03d}.png")
     result = ingest(tmp_path, progress=False)
     images = result.images

@@ -1,15 +1,19 @@
 """The dispatcher: lazy imports, exit codes, one sentence instead of a traceback."""
 
+import argparse
 import errno
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from aigi_core.arguments import Arguments
 from aigi_core.errors import AigiError
 from precompute import __main__ as dispatcher
-from precompute.options import add_shared
+from precompute.options import add_shared, file_to_write
 
 
 @pytest.fixture
@@ -160,3 +164,42 @@ def test_images_lie_at_an_address_that_is_known(
 ) -> None:
     assert dispatcher.main([job, "--images", "nowhere://bucket/images"]) == 2
     assert "nowhere:// cannot be read" in " ".join(capsys.readouterr().err.split())
+
+
+LATER = {"--val", "--test", "--min-images"}
+"""Numbers that are checked together, before anything is opened (``refuse_numbers``)."""
+
+
+@pytest.mark.parametrize("name", dispatcher.JOBS)
+def test_no_option_of_a_job_takes_any_number(name: str) -> None:
+    """A number that no run can have is refused as the command is read, not hours later."""
+    parser = argparse.ArgumentParser()
+    import_module(dispatcher.JOBS[name][0]).add_options(parser)
+    plain = {one.option_strings[0] for one in parser._actions if one.type in (int, float)}
+    assert plain <= LATER
+
+
+@pytest.mark.parametrize(
+    ("job", "options", "said"),
+    [
+        ("build", "--words 0", "a whole number of at least 1, got 0"),
+        ("build", "--seed -1", "a whole number of at least 0, got -1"),
+        ("generate", "--limit -5", "a whole number of at least 1, got -5"),
+        ("generate", "--guidance nan", "a number, got nan"),
+        ("finetune", "--lr 0", "a number above 0, got 0"),
+        ("map", "--perplexity x", "a number, got x"),
+        ("audit", "--draws 3", "at least 20 draws, got 3"),
+        ("methods", "--table nowhere/board.md", "in a folder that is there, got nowhere/board.md"),
+    ],
+)
+def test_a_bad_value_is_refused_before_the_job_runs(job: str, options: str, said: str) -> None:
+    parser = Arguments()
+    import_module(dispatcher.JOBS[job][0]).add_options(parser)
+    with pytest.raises(AigiError, match=said):
+        parser.parse_args(options.split())
+
+
+def test_a_file_to_write_is_no_folder(tmp_path: Path) -> None:
+    assert file_to_write(str(tmp_path / "board.md")) == tmp_path / "board.md"
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a file to write"):
+        file_to_write(str(tmp_path))

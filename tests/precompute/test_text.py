@@ -233,6 +233,10 @@ def test_the_command(
         (["--phrases", "GIVEN", "--name", "tokens"], "belongs to CLIP's tokens"),
         (["--phrases", "phrases.txt"], "--name phrases to put yours in their place"),
         (["--phrases", "GIVEN", "--template", "none"], "exactly once"),
+        (["--template", "none"], "exactly once"),
+        (["--phrases", "GIVEN", "--name", "A B"], "cannot name a bank"),
+        (["--phrases", "GIVEN", "--words", "5"], "leave it out here"),
+        (["--words", "0"], "a whole number of at least 1"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -176,7 +176,7 @@ def test_bad_input_is_one_sentence(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["words", "--workspace", str(path), "--draws", "0"]) == 2
-    assert "--draws must be at least 1" in capsys.readouterr().err
+    assert "--draws: expected a whole number of at least 1" in capsys.readouterr().err
     bare = tmp_path / "bare"
     shutil.copytree(path, bare)
     write_manifest(bare, read_manifest(bare) | {"text": {}})

@@ -9,6 +9,7 @@ import pytest
 
 from aigi_core.errors import NotGivenError
 from aigi_core.figures.generation import same_answers, step_curves
+from aigi_core.manifest import Domains
 from aigi_core.transfer.generation import by_steps, same_answer
 from benchmarks._small_workspace import make_images
 
@@ -46,6 +47,15 @@ def rows_of(table: pd.DataFrame, *keys: str) -> dict[Any, dict[str, Any]]:
         (row[keys[0]] if len(keys) == 1 else tuple(row[key] for key in keys)): row
         for row in ({str(k): v for k, v in r.items()} for r in table.to_dict("records"))
     }
+
+
+def test_domains_know_which_generators_are_settings_of_one_model() -> None:
+    images, _ = planted()
+    assert Domains.from_images(images).models_of == {"beta-diff": "sd", "gamma-diff": "sd"}
+    images.loc[images["generator"] == "delta-ar", "model"] = "sd"
+    images.loc[images.index[images["generator"] == "delta-ar"][0], "model"] = "other"
+    assert "delta-ar" not in Domains.from_images(images).models_of  # of two models: of none
+    assert not Domains.from_images(images.drop(columns="steps")).models_of
 
 
 def test_more_steps_are_detected_less_by_detectors_of_other_models() -> None:

@@ -65,6 +65,25 @@ def test_in_domain_is_any_generator_of_the_training_set(matrix: TransferMatrix) 
     ]
 
 
+def test_a_setting_of_a_model_that_was_trained_on_is_in_domain() -> None:
+    """As ``generate`` names its settings: g2 and g3 are one model at different steps."""
+    domains = replace(make_domains(), models_of={"g2": "sd", "g3": "sd"})
+    matrix = transfer_matrix(make_scores(domains, 4), domains, TRAIN, draws=5)
+    assert matrix.test == ("g0", "g2", "g1", "g3")
+    assert matrix.in_domain.tolist() == [
+        [True, False, False, False],
+        [False, False, True, False],
+        [True, True, False, True],
+        [False, True, False, True],
+    ]
+    assert matrix.without(["g3"]).tolist() == [
+        [True, False, True, False],
+        [True, False, True, False],
+        [False] * 4,
+        [False] * 4,
+    ]
+
+
 def test_threshold_of_validation_reals_sees_held_out_scores_alone() -> None:
     domains = make_domains()
     scores, twins = make_scores(domains, 2), make_scores(domains, 2, seed=7)

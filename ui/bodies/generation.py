@@ -10,9 +10,10 @@ import streamlit as st
 
 from aigi_core import figures
 from aigi_core.errors import NotGivenError
+from aigi_core.manifest import STEPS
 from aigi_core.statements import ALPHA, Finding, counted, part_counted
 from aigi_core.transfer import make_training_sets
-from aigi_core.transfer.generation import STEPS, by_steps, same_answer
+from aigi_core.transfer.generation import by_steps, same_answer
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.toolkit.page import Page, name

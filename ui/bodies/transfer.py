@@ -143,6 +143,18 @@ def say_rates(page: Page, metric: Metric, tested: Sequence[str]) -> None:
         page.notice(f"Tested on {', '.join(generators)}: a false-alarm rate of {note}.")
 
 
+def say_settings(page: Page) -> None:
+    """Which generators are settings of one model, so that a detector of one has seen the others."""
+    by_model: dict[str, list[str]] = {}
+    for generator, model in page.domains.models_of.items():
+        by_model.setdefault(model, []).append(name(generator))
+    for model, generators in by_model.items():
+        page.notice(
+            f"{', '.join(sorted(generators))} are settings of one model, {name(model)}: a detector"
+            " that was trained on one counts as trained on the others, too."
+        )
+
+
 def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
     """The most certain mistakes of a cell; a click enlarges one."""
     paths = page.workspace.images["path"]

@@ -19,10 +19,11 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted
 from precompute.ingest.answers import ANY, Answers, composed
-from precompute.ingest.checks import derived, lacking, questions_of
+from precompute.ingest.checks import VIDEO, derived, folders_of, lacking, questions_of
 from precompute.ingest.layouts import (
     artifact,
     cnndetection,
+    cocofake,
     drct,
     folders,
     genimage,
@@ -42,6 +43,8 @@ from precompute.ingest.polarity import class_of_word
 from precompute.ingest.tables import SUFFIXES as tables_suffixes
 from precompute.ingest.walk import shown, walk
 
+FRAMES = frozenset({"frames", "frames_all", "real_frames", "fake_frames"})
+"""Names of folders whose folders are videos."""
 SUGGESTED = 3
 """Most tables that are named where no layout fits."""
 LOOKED_AT = 12
@@ -55,6 +58,7 @@ LAYOUTS: dict[str, Layout] = {
         genimage,
         truefake,
         drct,
+        cocofake,
         numbered,
         siblings,
         manifest,
@@ -123,7 +127,7 @@ def find_candidates(
         tree = Tree.of(root, files, answers)
         name, reading = _chosen(tree, layout, walked)
         reading = _with_captions(tree, reading)
-    reading = replace(reading, table=_composed(reading.table))
+    reading = _with_videos(replace(reading, table=_composed(reading.table)))
     _refuse_unused(answers, name)
     table, notes = _as_answered(reading.table, answers)
     doubts = () if asked else (*reading.doubts, *derived(reading.table, name))
@@ -137,9 +141,40 @@ def find_candidates(
     )
 
 
+def _with_videos(reading: Reading) -> Reading:
+    """With a group for the frames of each video, which are nearly the same picture: images in a
+    folder that is called as videos are, or lies in one called ``frames``."""
+    above = pd.Series(folders_of(reading.table["path"]), index=reading.table.index)
+    videos = {folder for folder in set(above) if _is_video(folder)}
+    table = reading.table.copy()
+    frames = above.isin(videos) & (table["group"] == "")
+    if not frames.any():
+        return reading
+    table.loc[frames, "group"] = above[frames]
+    note = (
+        f"{counted(int(frames.sum()), 'image', 'are')} frames of videos, by the names of"
+        f" {counted(len(videos), 'folder')}: those of one folder share a group."
+    )
+    return replace(reading, table=table, notes=(*reading.notes, note))
+
+
+def _is_video(folder: str) -> bool:
+    *_, above, name = ("", *folder.lower().split("/"))
+    return above in FRAMES or VIDEO.fullmatch(name) is not None
+
+
 def _composed(table: pd.DataFrame) -> pd.DataFrame:
     """With names in one spelling of accents, whatever system wrote the folders."""
-    return table.assign(**{name: table[name].map(composed) for name in ("generator", "pool")})
+    spelled = {
+        name: {one: composed(one) for one in table[name].unique()} for name in ("generator", "pool")
+    }
+    return table.assign(
+        **{
+            name: table[name].map(known)
+            for name, known in spelled.items()
+            if any(before != after for before, after in known.items())
+        }
+    )
 
 
 def asked_of_both(candidates: Candidates) -> Candidates:
@@ -282,11 +317,13 @@ def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, l
     table, notes = table.copy(), []
     fake = table["label"] == FAKE
     before = table["generator"]
-    _refuse_unknown(answers, set(before[fake]))
-    table["generator"] = before.where(~fake, before.map(answers.generator))
-    if changed := {(a, b) for a, b in zip(before, table["generator"], strict=True) if a != b}:
-        told = ", ".join(f"{a} is called {b}" for a, b in sorted(changed))
-        notes.append(f"As told: {shown(told)}.")
+    if answers.rename or answers.pools:
+        _refuse_unknown(answers, set(before[fake]))
+    if answers.rename:
+        table["generator"] = before.where(~fake, before.map(answers.generator))
+        renamed = set(zip(before, table["generator"], strict=True))
+        told = ", ".join(f"{a} is called {b}" for a, b in sorted(renamed) if a != b)
+        notes += [f"As told: {shown(told)}."] if told else []
     if answers.pools:
         pairs = {
             (old, new, pool): answers.pool(new, answers.pools.get(old, pool))
@@ -314,18 +351,20 @@ def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, l
 
 def _with_captions(tree: Tree, reading: Reading) -> Reading:
     """Captions that stand in a text beside an image."""
+    if not tree.sidecars:
+        return reading
     table = reading.table
     empty = (table["caption"] == "") & (table["left_out"] == "")
     captions = {
         i: samples.sample(tree.root, beside)
         for i, path in zip(table.index[empty], table.loc[empty, "path"], strict=True)
-        if set(beside := tree.beside(path)) & {".txt", ".json"}
+        if set(beside := tree.beside(path)) & {".txt", ".json", ".prompt.txt"}
     }
     if not captions:
         return reading
     table = table.copy()
     for i, record in captions.items():
-        table.loc[i, "caption"] = str(record.get("caption") or "")
+        table.loc[i, "caption"] = str(record.get("caption") or record.get("prompt") or "")
         if str(record.get("url") or "").startswith("http") and not table.loc[i, "source_url"]:
             table.loc[i, "source_url"] = str(record["url"])
     return replace(reading, table=table)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,8 @@ UNKNOWN = -1
 
 Folder = tuple[str, ...]
 BESIDE = (".json", ".txt", ".cls", ".caption")
-"""Files that describe the image of the same name."""
+"""Files that describe the image of the same name; ``000017.model.txt`` holds its field ``model``.
+"""
 
 
 def key_of(path: str) -> str:
@@ -100,6 +101,8 @@ class Tree:
     def of(cls, root: Path, files: Iterable[FileEntry], answers: Answers) -> Tree:
         """Sort out what stands beside an image: texts and numbers of the same name."""
         files = list(files)
+        if not any(f.path.lower().endswith(BESIDE) for f in files):
+            return cls(root, tuple(files), answers)
         images = [f.path for f in files if not f.path.lower().endswith(BESIDE)]
         # The whole name goes before the part up to its first dot: v1.5_01.txt is of v1.5_01.png.
         stems, keys = set(map(stem_of, images)), set(map(key_of, images))
@@ -108,7 +111,7 @@ class Tree:
             stem, key = stem_of(file.path), key_of(file.path)
             if file.path.lower().endswith(BESIDE) and (stem in stems or key in keys):
                 own = stem if stem in stems else key
-                sidecars[own][PurePosixPath(file.path).suffix.lower()] = file
+                sidecars[own][file.path[len(own) :].lower()] = file
         aside = {file.path for beside in sidecars.values() for file in beside.values()}
         return cls(root, tuple(f for f in files if f.path not in aside), answers, dict(sidecars))
 
@@ -130,11 +133,23 @@ class Tree:
         """The folders above a file; an archive counts as one of its name without suffix, and not at
         all where everything lies in it.
         """
-        parts = tuple(file.path.split("/")[:-1])
-        if not file.archive:
+        above = file.path.rpartition("/")[0]
+        known = self._known_folders.get((above, file.archive))
+        if known is None:
+            known = self._known_folders[above, file.archive] = self._folder(above, file.archive)
+        return known
+
+    @cached_property
+    def _known_folders(self) -> dict[tuple[str, str], Folder]:
+        """What :meth:`folder_of` gave before: files are many, folders few."""
+        return {}
+
+    def _folder(self, above: str, archive: str) -> Folder:
+        parts = tuple(above.split("/")) if above else ()
+        if not archive:
             return parts
-        at = file.archive.count("/")
-        name = str(PurePosixPath(file.archive).stem)
+        at = archive.count("/")
+        name = str(PurePosixPath(archive).stem)
         keep = () if self._only_archive else (name,)
         return (*parts[:at], *keep, *parts[at + 1 :])
 
@@ -224,33 +239,34 @@ def by_folder(
     """Rows from what each folder says; files in other folders are left out. None without places."""
     if not places:
         return None
-    rows, placed = [], 0
-    for file in tree.files:
-        place = places.get(tree.folder_of(file))
-        placed += place is not None
-        known = place or Place(UNKNOWN, "", "", "")
-        left_out = "" if place else f"outside the layout: not under {shape}"
-        path = file.path
-        generator, pool = known.generator.strip(), known.pool.strip()
-        if is_undecodable(path):
-            path, left_out = escaped(path), "unreadable: its name is not valid Unicode"
-            generator, pool = escaped(generator), escaped(pool)
-        stem = PurePosixPath(path).stem
-        rows.append(
-            row(
-                path=path,
-                label=known.label,
-                generator=generator,
-                pool=pool,
-                split=known.split,
-                group=f"{known.group}{stem}" if known.group else "",
-                left_out=left_out,
-                archive=file.archive,
-                offset=file.offset,
-            )
-        )
+    nowhere = Place(UNKNOWN, "", "", "")
+    found = [places.get(tree.folder_of(file), nowhere) for file in tree.files]
+    outside = f"outside the layout: not under {shape}"
+    told: dict[str, list[object]] = {
+        "path": [file.path for file in tree.files],
+        "label": [place.label for place in found],
+        "generator": [place.generator.strip() for place in found],
+        "pool": [place.pool.strip() for place in found],
+        "split": [place.split for place in found],
+        "left_out": [outside if place is nowhere else "" for place in found],
+    }
+    for i, file in enumerate(tree.files):
+        if is_undecodable(file.path):
+            told["left_out"][i] = "unreadable: its name is not valid Unicode"
+            for name in ("path", "generator", "pool"):
+                told[name][i] = escaped(str(told[name][i]))
+    told["group"] = [
+        f"{place.group}{PurePosixPath(str(path)).stem}" if place.group else ""
+        for place, path in zip(found, told["path"], strict=True)
+    ]
+    table = candidates(tree.files, told)
+    placed = sum(place is not nowhere for place in found)
     why = f"{part_counted(placed, len(tree.files), 'file', 'match')} {shape}"
-    others = [f for f in tree.files if tree.folder_of(f) not in places and looks_like_image(f.path)]
+    others = [
+        file
+        for file, place in zip(tree.files, found, strict=True)
+        if place is nowhere and looks_like_image(file.path)
+    ]
     doubts = []
     if len(others) >= MIN_IMAGES:
         where = {"/".join(tree.folder_of(f)) or "." for f in others}
@@ -259,12 +275,15 @@ def by_folder(
             f" {some(map(shown, where))}: lay them out as the others, name all folders with --real"
             " DIR --fake NAME=DIR, or say --layout and the name in the first line to leave them."
         ]
-    return Reading(pd.DataFrame(rows), why, notes, questions, tuple(doubts))
+    return Reading(table, why, notes, questions, tuple(doubts))
 
 
-def row(**told: object) -> dict[str, object]:
-    """A row of candidates in which what is not told is empty."""
-    return dict.fromkeys(OUR_COLUMNS, "") | {"label": UNKNOWN, "archive": "", "offset": -1} | told
+def candidates(files: Sequence[FileEntry], told: Mapping[str, object]) -> pd.DataFrame:
+    """One row a file, with the columns that are told (one value, or one a file); what is not told
+    is empty."""
+    place = {"archive": [f.archive for f in files], "offset": [f.offset for f in files]}
+    columns = dict.fromkeys(OUR_COLUMNS, "") | {"path": [f.path for f in files]} | told | place
+    return pd.DataFrame(columns, index=range(len(files)))
 
 
 @dataclass(frozen=True)

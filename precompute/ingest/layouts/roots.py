@@ -16,14 +16,17 @@ from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
+from precompute.ingest.layouts.samples import sample
 from precompute.ingest.polarity import nearest_class
 from precompute.ingest.tables import read_table
-from precompute.ingest.walk import looks_like_image
+from precompute.ingest.walk import looks_like_image, shown, some
 
 GENERATED, RECORDS = "manifest.csv", "records.jsonl"
 """The table that ``precompute generate`` writes beside its images at the end of a run, and what it
 notes of each as it goes.
 """
+MODEL = ".model.txt"
+"""Ends the name of a file that names the generator of the image beside it."""
 TOLD_OF_PROMPTS = {"group", "caption", "model", "steps"}
 OTHER = {REAL: {"fake", "1_fake"}, FAKE: {"real", "0_real"}}
 """Folders that cannot lie below one of the class."""
@@ -133,8 +136,65 @@ def parse(tree: Tree) -> Reading | None:
         for option, other in [_OPTIONS if label == REAL else _OPTIONS[::-1]]
     ]
     reading = by_folder(tree, places, SHAPE, questions=tuple(questions))
-    reading = reading and replace(reading, doubts=tuple(doubts))
-    return reading and _with_prompts(reading, tree, [folder for _, folder in answers.fake])
+    if reading is None:
+        return None
+    reading = replace(reading, doubts=tuple(doubts))
+    reading = _with_models(reading, tree, [folder for name, folder in answers.fake if not name])
+    reading = _with_photographs(reading)
+    return _with_prompts(reading, tree, [folder for _, folder in answers.fake])
+
+
+def _with_models(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Reading:
+    """With generators from what stands beside the images (``000017.model.txt``, as in DRAGON's
+    tars) of folders of fakes that no name was given for; a question where one was given, and
+    several stand there."""
+    table, told = reading.table, {}
+    fake = table["label"] == FAKE
+    for i, path in table.loc[fake, "path"].items():
+        if MODEL in (beside := tree.beside(path)):
+            told[i] = sample(tree.root, {MODEL: beside[MODEL]})["model"]
+    if not told:
+        return reading
+    above = ["/".join((*f.resolve().relative_to(tree.root.resolve()).parts, "")) for f in folders]
+    unnamed = [i for i in told if str(table.loc[i, "path"]).startswith(tuple(above))]
+    table.loc[unnamed, "generator"] = [told[i] for i in unnamed]
+    notes, questions = list(reading.notes), list(reading.questions)
+    if unnamed:
+        notes.append(
+            f"Files *{MODEL} beside them name the generators of {counted(len(unnamed), 'image')}."
+        )
+    if len(others := {told[i] for i in told.keys() - set(unnamed)}) > 1:
+        questions.append(
+            f"Beside the fakes stand the names of {counted(len(others), 'generator')}"
+            f" ({some(map(shown, others))}), but --fake NAME=DIR calls them by one: say --fake DIR"
+            " without a name."
+        )
+    lost = fake & ~table.index.isin(list(told)) & table["path"].str.startswith(tuple(above))
+    if unnamed and lost.any():
+        questions.append(
+            f"{counted(int(lost.sum()), 'image', 'lack')} such a file: take them out, or name the"
+            " folders with --fake NAME=DIR."
+        )
+    return replace(reading, table=table, notes=tuple(notes), questions=tuple(questions))
+
+
+def _with_photographs(reading: Reading) -> Reading:
+    """With groups where fakes lie in folders that are called as real images (COCOFake): both belong
+    together."""
+    table = reading.table
+    parts = table["path"].str.split("/")
+    names = parts.str[-1].str.partition(".")[0]
+    real, folder = table["label"] == REAL, parts.str[-2].fillna("")
+    of_photograph = (table["label"] == FAKE) & folder.isin(set(names[real]) - {""})
+    if not of_photograph.any():
+        return reading
+    mine = real & names.isin(set(folder[of_photograph]))
+    table.loc[mine, "group"], table.loc[of_photograph, "group"] = names[mine], folder[of_photograph]
+    note = (
+        f"{counted(int(of_photograph.sum()), 'fake', 'lie')} in folders called as a real image:"
+        " each shares its group."
+    )
+    return replace(reading, table=table, notes=(*reading.notes, note))
 
 
 def _with_prompts(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Reading:

@@ -27,7 +27,8 @@ SHAPE = "<key>.jpg beside <key>.json or <key>.cls with the label, in tars or fol
 def parse(tree: Tree) -> Reading | None:
     """Images with a label beside them (``label`` in the json, or a class number in ``.cls``)."""
     sidecars = tree.sidecars
-    if not any(set(beside) & {".json", ".cls"} for beside in sidecars.values()):
+    described = (".json", ".cls", ".label.txt")
+    if not any(set(beside) & set(described) for beside in sidecars.values()):
         return None
     records, images = [], []
     for image in tree.files:
@@ -73,7 +74,8 @@ def parse(tree: Tree) -> Reading | None:
 
 
 def sample(root: Path, beside: dict[str, FileEntry]) -> dict[str, Any]:
-    """What stands beside an image: the json's fields, and the text as its caption.
+    """What stands beside an image: the json's fields, the text as its caption, and texts that name
+    a field (``000017.model.txt``).
 
     Raises:
         AigiError: a json that is none.
@@ -89,6 +91,10 @@ def sample(root: Path, beside: dict[str, FileEntry]) -> dict[str, Any]:
         record = record if isinstance(record, dict) else {}
     if ".txt" in beside and not record.get("caption"):
         record["caption"] = _text(root, beside[".txt"]).strip()
+    for suffix, file in beside.items():
+        name = suffix.strip(".").rpartition(".")[0]
+        if name and suffix.endswith((".txt", ".cls")):
+            record.setdefault(name, _text(root, file).strip())
     return record
 
 

@@ -278,8 +278,8 @@ def test_bad_input_is_named(path: Path, atlas: Atlas, capsys: pytest.CaptureFixt
     assert "'alpha-gan:omega' is not a pair of generators" in capsys.readouterr().err
     for wrong, words in (
         ("--workers=0", "at least 1"),
-        ("--draws=1", "two draws"),
-        ("--seed=-1", "a seed of 0"),
+        ("--draws=1", "at least 20 draws"),
+        ("--seed=-1", "at least 0"),
     ):
         assert main(["search", "--workspace", str(path), wrong]) == 2
         assert words in capsys.readouterr().err
