@@ -17,7 +17,6 @@ from aigi_core.statements import agreeing, counted
 from aigi_core.transfer import (
     METRICS,
     d_eval,
-    difference,
     search_curves,
     selection_stability,
 )
@@ -78,11 +77,8 @@ with ui.page(__file__) as page:
         training_seconds(page.workspace, len(names), view, used.training) for view in views
     )
     waiting = f"Training with and without these components: {lasting(seconds)}"
-    with steps("Matrices measured, with and without these components", waiting) as tell:
-        before = results.matrix_of_each(page.workspace, used, among=names)
-        tell(1, 2)
-        after = results.matrix_of_each(page.workspace, used, views[1], names)
-    change = difference(after, before, used.metric)
+    with steps("Matrices measured, with and without these components", waiting):
+        before, after, change = results.removal(page.workspace, used, removed, tuple(names))
     out = ~before.in_domain
     gap = change.mean(out)
     was = before.mean(used.metric, out)

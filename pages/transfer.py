@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted, estimated
-from aigi_core.transfer import TRAINING, difference
+from aigi_core.transfer import TRAINING
 from ui import results
 from ui.bodies import choices, compared
 from ui.bodies import transfer as body
@@ -154,9 +154,9 @@ with ui.page(__file__) as page:
                 )
             common, pair, tested = choices.judged(page, how, chosen, other)
             seen_by_b = body.seen_by_b(page, other)
-            first = results.matrix(page.workspace, pair[0], metric).on(tested)
-            second = results.matrix(seen_by_b, pair[1], metric).on(tested)
-            change = difference(first, second, metric)
+            first, second, change = results.changed(
+                (page.workspace, pair[0]), (seen_by_b, pair[1]), metric, tuple(tested)
+            )
             searched = chosen.d_search + other.d_search
             code_a, code_b = (
                 results.transfer_code(where, how, one, metric, searched)

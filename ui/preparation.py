@@ -36,7 +36,10 @@ log = logging.getLogger("aigi.ui")
 LATER_SECONDS = 8.0
 """After which whoever came as the server started has the first page."""
 COLLECT_SECONDS = 10.0
-"""Between two collections of all garbage."""
+"""Between two collections of garbage."""
+WHOLE = 6
+"""Of so many collections one looks at all objects, the others at what came since the last one:
+looking at all that is kept for the sessions takes .2 to .4 s, during which nobody is served."""
 
 
 @asynccontextmanager
@@ -59,13 +62,18 @@ async def collect_garbage() -> None:
     """As long as the server lives: what runs of the script leave behind.
 
     Streamlit would do it after every run (``runner.postScriptGC``), and each time look at all
-    objects of the process, kept results included: .1 s of a click's .16 s.
+    objects of the process, kept results included: .1 s of a click's .16 s. What lasts is set
+    aside, so that Python's own collections need not look at it either.
     """
-    before = 0
+    before, since = 0, 0
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         if (now := gc.get_stats()[1]["collections"]) > before:  # something was made meanwhile
+            since = (since + 1) % WHOLE
+            if not since:
+                gc.unfreeze()
             gc.collect()
+            gc.freeze()
             before = now
             await asyncio.to_thread(give_back_memory)
 

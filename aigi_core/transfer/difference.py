@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,17 @@ class MatrixDifference(ShortRepr):
     def weighted(self, share: Float[np.ndarray, "K T"]) -> PairedDifference:
         """The sum of the cells' differences, each times its weight; ``n`` counts the cells with
         one."""
+        key = share.tobytes()
+        if key not in self._known:
+            self._known[key] = self._weighted(share)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[bytes, PairedDifference]:
+        """What :meth:`weighted` gave before: every run of a page asks for the same."""
+        return {}
+
+    def _weighted(self, share: Float[np.ndarray, "K T"]) -> PairedDifference:
         chosen = share != 0
         if not chosen.any():
             return PairedDifference(np.nan, np.nan, np.nan, np.nan, 0)

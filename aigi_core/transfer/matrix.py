@@ -382,9 +382,18 @@ class TransferMatrix(ShortRepr):
     ) -> Winner | None:
         if not parts:
             return None
-        draws = np.stack([self.mean_draws(metric, cells) for cells in parts.values()], axis=1)
         highest = best == METRICS[metric].higher_is_better
-        return winner(self._means(metric, parts), draws, highest=highest, limits=(0, 1))
+        key = (metric, highest, *((name, cells.tobytes()) for name, cells in parts.items()))
+        if key not in self._known_winners:
+            draws = np.stack([self.mean_draws(metric, cells) for cells in parts.values()], axis=1)
+            means = self._means(metric, parts)
+            self._known_winners[key] = winner(means, draws, highest=highest, limits=(0, 1))
+        return self._known_winners[key]
+
+    @cached_property
+    def _known_winners(self) -> dict[tuple[object, ...], Winner]:
+        """What :meth:`_winner` gave before: every run of a page asks for the same."""
+        return {}
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``,

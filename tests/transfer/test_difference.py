@@ -27,6 +27,21 @@ def test_difference_is_paired_and_signed() -> None:
     assert len(frame) == 16 and (frame.q_value >= frame.p_value - 1e-12).all()
 
 
+def test_what_was_asked_before_is_given_again_of_the_same_cells_alone() -> None:
+    domains = make_domains()
+    better, worse = (
+        transfer_matrix(make_scores(domains, 4, seed=seed), domains, NAMES, draws=50) for seed in (0, 1)
+    )
+    change, cells = difference(better, worse, "auc"), better.in_domain
+    assert change.mean(cells) is change.mean(cells.copy())
+    assert change.mean(cells) != change.mean(~cells)
+    assert better.hardest("auc") is better.hardest("auc")
+    assert better.hardest("auc") != better.hardest("accuracy")
+    left_out = better.hardest("auc", left_out=[better.hardest("auc").name])
+    assert left_out.name != better.hardest("auc").name
+    assert better.rows([0, 1]).hardest("auc") != better.hardest("auc")
+
+
 def test_nothing_is_claimed_of_a_matrix_against_itself() -> None:
     domains = make_domains()
     matrix = transfer_matrix(make_scores(domains, 4), domains, NAMES, draws=50)

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -215,17 +216,23 @@ def test_garbage_is_collected_in_the_background_and_not_after_every_run(
     monkeypatch.setattr(preparation, "give_back_memory", lambda: given_back.append(True))
     monkeypatch.setattr(gc, "get_stats", lambda: 2 * [{"collections": len(collected) + 1}])
     monkeypatch.setattr(preparation, "COLLECT_SECONDS", 0.0)
+    done: list[str] = []
     monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
+    for name in ("freeze", "unfreeze"):
+        monkeypatch.setattr(gc, name, partial(done.append, name))
 
     async def serve() -> None:
         task = asyncio.create_task(preparation.collect_garbage())
-        while not given_back:
+        while len(given_back) < preparation.WHOLE:
             await asyncio.sleep(0)
         task.cancel()
 
     with ThreadPoolExecutor(1) as pool:  # the browser tests of the same run hold an event loop here
         pool.submit(asyncio.run, serve()).result()
     assert collected
+    # what lasts is looked at once in so many times, and then too what had been set aside
+    set_aside = preparation.WHOLE - 1
+    assert done[: preparation.WHOLE + 1] == [*set_aside * ["freeze"], "unfreeze", "freeze"]
 
 
 def test_training_of_minutes_waits_for_a_yes(

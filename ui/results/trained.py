@@ -41,12 +41,14 @@ from aigi_core.transfer import (
     METRICS,
     Atlas,
     Cell,
+    MatrixDifference,
     Pair,
     PairedDifference,
     TargetRanking,
     TrainSet,
     TransferMatrix,
     d_eval,
+    difference,
     highest_change,
     make_training_sets,
     open_cell,
@@ -264,6 +266,29 @@ def matrix_of_each(
     if names == whole.test == trained:
         return whole
     return whole.rows([trained.index(name) for name in names]).on(names)
+
+
+@partial(cached, most=32)  # megabytes each
+def removal(
+    workspace: Workspace, used: Preset, removed: tuple[int, ...], among: tuple[str, ...]
+) -> tuple[TransferMatrix, TransferMatrix, MatrixDifference]:
+    """Matrices of some generators' detectors before and after a removal, and their difference."""
+    before = matrix_of_each(workspace, used, among=among)
+    step(1, 2)
+    after = matrix_of_each(workspace, used, EmbeddingView(without=removed), among)
+    return before, after, difference(after, before, used.metric)
+
+
+@partial(cached, most=32)
+def changed(
+    first: tuple[Workspace, Setting],
+    second: tuple[Workspace, Setting],
+    metric: str,
+    tested: tuple[str, ...],
+) -> tuple[TransferMatrix, TransferMatrix, MatrixDifference]:
+    """Two settings' matrices on some generators, and the first less the second."""
+    a, b = (matrix(*one, metric).on(tested) for one in (first, second))
+    return a, b, difference(a, b, metric)
 
 
 def _sets_of(names: Sequence[str], k: int) -> list[TrainSet]:

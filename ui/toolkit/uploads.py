@@ -221,6 +221,7 @@ async def end_sessions() -> None:
         kept = float(st.get_option("server.disconnectedSessionTTL"))
         await asyncio.sleep(max(1.0, min(EVERY_SECONDS, kept)))
         if end_forgotten(known):
+            gc.unfreeze()  # they may have been set aside (ui/preparation.py)
             gc.collect()
             give_back_memory()
 
