@@ -29,9 +29,8 @@ def test_difference_is_paired_and_signed() -> None:
 
 def test_what_was_asked_before_is_given_again_of_the_same_cells_alone() -> None:
     domains = make_domains()
-    better, worse = (
-        transfer_matrix(make_scores(domains, 4, seed=seed), domains, NAMES, draws=50) for seed in (0, 1)
-    )
+    scores = [make_scores(domains, 4, seed=seed) for seed in (0, 1)]
+    better, worse = (transfer_matrix(own, domains, NAMES, draws=50) for own in scores)
     change, cells = difference(better, worse, "auc"), better.in_domain
     assert change.mean(cells) is change.mean(cells.copy())
     assert change.mean(cells) != change.mean(~cells)
