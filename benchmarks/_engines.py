@@ -47,7 +47,7 @@ def compare_engines(folder: Path, *, images: int, draws: int, pairs: int = PAIRS
 
     key = AtlasKey(draws=draws, controls=draws)
     searched = make_workspace(folder / "searched", per_class=images, d=96)
-    engines = {"local": LocalEngine(WORKERS), "ray": RayEngine(WORKERS)}
+    engines: dict[str, Engine] = {"local": LocalEngine(WORKERS), "ray": RayEngine(WORKERS)}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
     same = True
     try:

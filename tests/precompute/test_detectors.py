@@ -171,8 +171,7 @@ def test_one_detector_alone_is_kept_without_generators_left_out(
     synthetic_path: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace.open(shutil.copytree(synthetic_path, tmp_path / "w"))
-    twins = train(workspace, [workspace.domains.generators])
-    twins = panel.build_panel(workspace, twins).detectors
+    twins = panel.build_panel(workspace, train(workspace, [workspace.domains.generators])).detectors
     stored.save_panel(workspace, twins)
     kept = load_panel(workspace, twins)
     assert kept is not None and len(kept.names) == 1

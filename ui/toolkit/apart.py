@@ -60,7 +60,7 @@ def apart(
             plain values.
         here: further arguments for where it runs in this thread, such as ``progress``.
     """
-    task = (with_looked_for, (function, args, kwargs), {})
+    task: tuple[Any, ...] = (with_looked_for, (function, args, kwargs), {})
     for processes in _processes:
         for path in _paths([*args, *kwargs.values()]):
             state(path)  # as it is before: what changes meanwhile counts as changed
