@@ -18,7 +18,7 @@ from precompute.engine import Engine, LocalEngine
 from precompute.search.job import search
 
 WORKERS = 2
-PAIRS = 2
+PAIRS = 3
 """Of runs, one by each."""
 
 
