@@ -188,6 +188,26 @@ def test_propensity_strata_balance_several_facts_at_once() -> None:
     assert SIZED in result.left_out  # nothing real is 512 px wide
 
 
+def test_many_groups_are_dealt_into_folds_whole_and_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(1200), rng.integers(1, 5, 1200)).astype(str)
+    labels = (rng.random(len(groups)) < 0.2).astype(int)
+    smallest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    given = list(m._folds(labels, groups, smallest, 0))
+    monkeypatch.setattr(m, "DEALT", 1000)
+    dealt = list(m._folds(labels, groups, smallest, 0))
+    for folds in (given, dealt):
+        assert len(folds) == 5 and (np.sum(folds, axis=0) == 1).all()
+        for name in ("0", "700"):
+            assert sum(bool(fold[groups == name].any()) for fold in folds) == 1
+        counts = np.array([np.bincount(labels[fold], minlength=2) for fold in folds])
+        assert (np.abs(counts / counts.mean(axis=0) - 1) < 0.04).all()
+    assert not np.array_equal(given, dealt)
+    assert np.array_equal(dealt, list(m._folds(labels, groups, smallest, 0)))
+
+
 def test_bad_input() -> None:
     with pytest.raises(AigiError, match="scores of 1 detector "):
         m.within_strata(np.zeros((2, 5)), DOMAINS, [CLEAN], {})
