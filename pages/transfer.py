@@ -171,19 +171,7 @@ with ui.page(__file__) as page:
                 "The difference is not significant",
             )
             mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
-            page.finding(
-                f"Out of domain, A reaches {estimated(mean_a, 'cell')} and B"
-                f" {estimated(mean_b, 'cell')}: a difference of"
-                f" {gap.finding('paired cell').points()}."
-                f" {claim}. A: {results.method(pair[0]).title}. {results.view_in_words(pair[0])} B:"
-                f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
-                + (
-                    f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
-                    if seen_by_b.path != page.workspace.path
-                    else ""
-                )
-            )
-            left, right = st.columns(2, gap="medium")
+            left, right = st.columns([3, 2], gap="medium")
             with left:
                 st.markdown("**B**")
                 page.figure(
@@ -192,22 +180,35 @@ with ui.page(__file__) as page:
                     table=second.to_frame(),
                     clicks=("train", "test"),
                 )
-            families = (first.train_families, first.test_families)
             with right:
-                st.markdown("**A minus B**")
-                page.figure(
-                    "difference",
-                    partial(
-                        figures.difference_heatmap,
-                        change,
-                        families,
-                        rows=list(common),
-                        selected=(train, test),
-                    ),
-                    table=change.to_frame(),
-                    formats=ui.DIFFERENCE,
-                    clicks=("train", "test"),
+                page.finding(
+                    f"Out of domain, A reaches {estimated(mean_a, 'cell')} and B"
+                    f" {estimated(mean_b, 'cell')}: a difference of"
+                    f" {gap.finding('paired cell').points()}."
+                    f" {claim}. A: {results.method(pair[0]).title}."
+                    f" {results.view_in_words(pair[0])} B:"
+                    f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
+                    + (
+                        f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
+                        if seen_by_b.path != page.workspace.path
+                        else ""
+                    )
                 )
+            families = (first.train_families, first.test_families)
+            st.markdown("**A minus B**")
+            page.figure(
+                "difference",
+                partial(
+                    figures.difference_heatmap,
+                    change,
+                    families,
+                    rows=list(common),
+                    selected=(train, test),
+                ),
+                table=change.to_frame(),
+                formats=ui.DIFFERENCE,
+                clicks=("train", "test"),
+            )
 
     opened = body.Opened(setting, matrix, metric, rows.index(train), train, test)
     page.part(body.PARTS, page, opened, holds={"calibrated": "Threshold and probabilities"})
