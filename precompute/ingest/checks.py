@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from aigi_core.manifest import FAKE, REAL, RESERVED
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
-from precompute.ingest.families import family_of, is_collection, is_generator
+from precompute.ingest.families import VIDEO, family_of, is_collection, is_generator
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import shown, some
@@ -43,8 +44,6 @@ NETWORKS = frozenset(
     }
 )
 """Names of networks that images are shared on."""
-VIDEO = re.compile(r"\d{3}_\d{3}|id\d+(_id\d+)?_\d{4}")
-"""Names of folders of a video's frames: FaceForensics++ (target and source), Celeb-DF."""
 _DERIVED = re.compile(
     r"masks?|recons?|reconstructed|reconstructions?|dire|residuals?|noise([-_ ]maps?)?|latents?"
     r"|depth([-_ ]maps?)?|edges|landmarks|heat[-_ ]?maps?|segmentations?"
@@ -85,6 +84,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
         if (what := _no_generator(name)) and not answers.decides(name)
     ]
     questions += _named_by_folder(fakes, reals, layout, answers)
+    questions += _shards(fakes, answers)
     questions += _alike([name for name, _ in by_name if not answers.decides(name)])
     pools = set(reals["pool"])
     counts = Counter(zip(fakes["generator"], fakes["pool"], strict=True))
@@ -174,12 +174,33 @@ def _named_by_folder(
     if not names:
         return []
     each = " ".join(f"--rename {told(name)}={told(name)}" for name in names[:3])
-    holds = "holds" if len(names) == 1 else "each hold"
+    one = len(names) == 1
+    holds = "holds" if one else "each hold"
+    asked_of = "is this the name of a generator" if one else "are these generators"
+    more = " and so on" if len(names) > 3 else ""
     return [
         f"{counted(len(names), 'folder')} ({some(map(shown, names))}) {holds} real and fake images:"
-        " are these names of generators? If so, say"
-        f" {each}{' and so on' if len(names) > 3 else ''}; if they say what the pictures show,"
-        " say --rename '*=GENERATOR' with the generator that made the fakes."
+        f" {asked_of}? If so, say {each}{more}; if not, say --rename '*=GENERATOR' with the"
+        " generator that made the fakes."
+    ]
+
+
+def _shards(fakes: pd.DataFrame, answers: Answers) -> list[str]:
+    """A question on generators that are called as numbered archives, of which only the number
+    differs: parts of one data set."""
+    by_stem: defaultdict[str, set[str]] = defaultdict(set)
+    archives = fakes.loc[fakes["archive"] != "", ["generator", "archive"]].drop_duplicates()
+    for name, archive in zip(archives["generator"], archives["archive"], strict=True):
+        numbered = re.fullmatch(r"(.*?)[-_. ]?\d{3,}", name)
+        if numbered and PurePosixPath(archive).stem == name and not answers.decides(name):
+            by_stem[numbered[1]].add(name)
+    return [
+        f"The fakes of {counted(len(names), 'archive')} were read as a generator each"
+        f" ({some(map(shown, names))}): if these are parts of one generator's images, name it,"
+        f" --fake NAME=DIR, or say --rename '*={shown(stem) or 'NAME'}'; if not, confirm each,"
+        f" --rename {told(min(names))}={told(min(names))}."
+        for stem, names in sorted(by_stem.items())
+        if len(names) > 1 and any(re.search(r"(^|\D)0\d+$", name) for name in names)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a name tells: a generator's family, or a collection of photographs."""
+"""What a name tells: a generator's family, a collection of photographs, or a video."""
 
 from __future__ import annotations
 
@@ -95,3 +95,20 @@ def is_collection(name: str) -> bool:
         [True, True, False]
     """
     return re.sub(r"[^a-z0-9]", "", name.lower()) in COLLECTIONS
+
+
+VIDEO = re.compile(r"\d{3}_\d{3}|id\d+(_id\d+)?_\d{4}")
+"""Names of folders of a video's frames: FaceForensics++ (target and source), Celeb-DF."""
+
+
+def scene_of(video: str) -> str:
+    """The video that a fake one was made from, which shows nearly the same pictures.
+
+    Example:
+        >>> [scene_of(name) for name in ("000_003", "id0_id1_0000", "clip7")]
+        ['000', 'id0_0000', 'clip7']
+    """
+    name = video.lower()
+    if VIDEO.fullmatch(name) is None:
+        return video
+    return re.sub(r"^(\d{3})_\d{3}$|^(id\d+)_id\d+(_\d{4})$", r"\1\2\3", name)

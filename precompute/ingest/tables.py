@@ -31,6 +31,7 @@ from aigi_core.soundness import open_parquet
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from aigi_core.transfer.imported import KEYS
+from precompute.ingest.families import scene_of
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import looks_like_image
 
@@ -385,7 +386,7 @@ def _of_videos(records: Any) -> list[dict[str, Any]]:
         label = class_of_word(re.split(r"[-_]", told)[-1])
         row = {"label": told if label is None else "fake" if label else "real"}
         row |= {"split": next((key for key in above if key.lower() in SPLIT_OF), "")}
-        row |= {"generator": above[0] if label != REAL else "", "group": above[-1]}
+        row |= {"generator": above[0] if label != REAL else "", "group": scene_of(above[-1])}
         found.extend({"path": str(frame)} | row for frame in inside["frames"])
 
     look(records, ())

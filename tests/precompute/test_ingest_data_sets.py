@@ -114,7 +114,29 @@ def test_folders_of_frames_are_not_generators_and_share_a_group(tmp_path: Path) 
     touch(tmp_path / "b", "real/c23/frames/000", "fake/simswap/frames/000_003")
     result = find_candidates(tmp_path / "b")
     assert not result.questions
-    assert set(result.table["group"]) == {"real/c23/frames/000", "fake/simswap/frames/000_003"}
+    assert set(result.table["group"]) == {"video 000"}  # a fake and the video it was made from
+
+
+def test_numbered_archives_are_not_generators_in_silence(tmp_path: Path) -> None:
+    touch(tmp_path, "photos")
+    (tmp_path / "made").mkdir()
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"made/sdv15-{shard:04d}.tar", "w") as tar:
+            add(tar, f"{shard}.png", encoded(picture(shard)))
+    roots = Answers(real=(tmp_path / "photos",), fake=(("", tmp_path / "made"),))
+    (question,) = find_candidates(tmp_path, answers=roots).questions
+    assert "say --rename '*=sdv15'" in question and "2 archives" in question
+
+
+def test_a_generator_called_as_the_folder_that_was_named_is_said(tmp_path: Path) -> None:
+    """Chameleon's fakes are by several generators, which nothing names."""
+    for kinds in (("0_real", "1_fake"), ("nature", "ai")):
+        for name, notes in (("Chameleon", 1), ("progan", 0)):
+            root = tmp_path / kinds[0] / name
+            touch(root, *[f"test/{kind}" for kind in kinds])
+            result = find_candidates(root)
+            assert {generator for generator, _ in pairs(result)} == {"", name}
+            assert sum(f"--rename {name}=NAME" in note for note in result.notes) == notes
 
 
 def test_cocofakes_photographs_and_fakes_share_a_group(tmp_path: Path) -> None:

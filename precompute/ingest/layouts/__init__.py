@@ -19,7 +19,8 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
 from aigi_core.statements import counted
 from precompute.ingest.answers import ANY, Answers, composed
-from precompute.ingest.checks import VIDEO, derived, folders_of, lacking, questions_of
+from precompute.ingest.checks import derived, folders_of, lacking, questions_of
+from precompute.ingest.families import VIDEO, scene_of
 from precompute.ingest.layouts import (
     artifact,
     cnndetection,
@@ -142,18 +143,21 @@ def find_candidates(
 
 
 def _with_videos(reading: Reading) -> Reading:
-    """With a group for the frames of each video, which are nearly the same picture: images in a
-    folder that is called as videos are, or lies in one called ``frames``."""
+    """With a group for the frames of each video and of those made from it, which are nearly the
+    same picture: images in a folder that is called as videos are, or lies in one called
+    ``frames``."""
     above = pd.Series(folders_of(reading.table["path"]), index=reading.table.index)
     videos = {folder for folder in set(above) if _is_video(folder)}
     table = reading.table.copy()
     frames = above.isin(videos) & (table["group"] == "")
     if not frames.any():
         return reading
-    table.loc[frames, "group"] = above[frames]
+    scenes = {folder: f"video {scene_of(folder.rpartition('/')[2])}" for folder in videos}
+    table.loc[frames, "group"] = above[frames].map(scenes)
     note = (
         f"{counted(int(frames.sum()), 'image', 'are')} frames of videos, by the names of"
-        f" {counted(len(videos), 'folder')}: those of one folder share a group."
+        f" {counted(len(videos), 'folder')}: those of a video, and of the one it was made from,"
+        " share a group."
     )
     return replace(reading, table=table, notes=(*reading.notes, note))
 

@@ -19,6 +19,7 @@ from aigi_core.images import read_bytes
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted, part_counted
 from precompute.ingest.answers import MIN_IMAGES, OUR_COLUMNS, Answers
+from precompute.ingest.families import is_generator
 from precompute.ingest.tables import Table, read_table
 from precompute.ingest.walk import (
     FileEntry,
@@ -276,6 +277,18 @@ def by_folder(
             " DIR --fake NAME=DIR, or say --layout and the name in the first line to leave them."
         ]
     return Reading(table, why, notes, questions, tuple(doubts))
+
+
+def named_after_root(tree: Tree, places: Mapping[Folder, Place]) -> tuple[str, ...]:
+    """A note where fakes are called as the folder that was named, because none below it names a
+    generator, and that is no known one's name."""
+    above = [place for folder, place in places.items() if tree.name not in folder]
+    if is_generator(tree.name) or not any(place.generator == tree.name for place in above):
+        return ()
+    return (
+        f"No folder names the generator of some fakes: they are called as {shown(tree.name)}/;"
+        f" --rename {shown(tree.name)}=NAME names it.",
+    )
 
 
 def candidates(files: Sequence[FileEntry], told: Mapping[str, object]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from precompute.ingest.layouts.base import (
     Tree,
     by_folder,
     find_markers,
+    named_after_root,
 )
 
 SHAPE = "<generator>/[<class>/]0_real|1_fake[_<generator>]"
@@ -75,7 +76,9 @@ def parse(tree: Tree) -> Reading | None:
             f"{name}/ holds fakes only, and beside it lie the real images of {', '.join(pools)}:"
             f" which belong to it? Say --pool {name}={pools[0]}."
         )
-    return by_folder(tree, places, SHAPE, questions=tuple(questions))
+    return by_folder(
+        tree, places, SHAPE, named_after_root(tree, places), questions=tuple(questions)
+    )
 
 
 def _is_progan_training(split: str, names: set[str]) -> bool:
