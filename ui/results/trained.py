@@ -316,8 +316,9 @@ def ask_for_sets(workspace: Workspace, how: Setting, k: int) -> None:
     sets, seconds = cost_of_sets(workspace, how, k)
     wait_for_yes(
         seconds,
-        f"Training {counted(sets, 'set')} by this method takes {lasting(seconds)} of one core, once"
-        " for all sessions. Any click stops the training.",
+        f"The training sets are not ranked yet. Training all {counted(sets, 'set')} by this method"
+        f" takes {lasting(seconds)} of one core, once for all sessions. Any click stops the"
+        " training.",
         (workspace.identity, how, k),
     )
 
