@@ -87,8 +87,10 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
         matrix = encoding.matrix
         ood, inside = (matrix.mean(metric, c) for c in (~matrix.in_domain, matrix.in_domain))
         hardest = matrix.hardest(metric)
-        gap = difference(matrix, first.matrix, metric).mean(~matrix.in_domain)
-        itself = encoding is first
+        change = dict.fromkeys(("change", "change_low", "change_high", "p_value"), np.nan)
+        if encoding is not first:  # with itself it would look at every image for nothing
+            gap = difference(matrix, first.matrix, metric).mean(~matrix.in_domain)
+            change = dict(zip(change, (gap.value, gap.low, gap.high, gap.p_value), strict=True))
         rows.append(
             {
                 "name": name,
@@ -102,10 +104,7 @@ def compare(encodings: Mapping[str, Encoding], metric: str = DEFAULT_METRIC) -> 
                 "hardest_value": hardest.value if hardest else np.nan,
                 "hardest_value_low": hardest.low if hardest else np.nan,
                 "hardest_value_high": hardest.high if hardest else np.nan,
-                "change": np.nan if itself else gap.value,
-                "change_low": np.nan if itself else gap.low,
-                "change_high": np.nan if itself else gap.high,
-                "p_value": np.nan if itself else gap.p_value,
+                **change,
             }
         )
     table = pd.DataFrame(rows)
