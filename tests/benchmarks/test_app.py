@@ -20,7 +20,7 @@ def test_prints_figures_as_json(
     synthetic_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIGI_PREPARE", "first")  # few pages: the others would be got ready in vain
-    arguments = ["--pages", "overview", "geometry", "--sessions", "2", "--repeats", "1"]
+    arguments = ["--pages", "overview", "train", "--sessions", "2", "--repeats", "1"]
     arguments += ["--rounds", "1", "--workspace", str(synthetic_path)]
     with ThreadPoolExecutor(1) as alone:  # another browser's loop may run in this thread
         assert alone.submit(main, ["app", *arguments]).result() == 0
@@ -30,8 +30,8 @@ def test_prints_figures_as_json(
     assert figures["first_page_ratio"] == pytest.approx(
         figures["first_page_seconds"] / figures["bare_page_seconds"], abs=0.01
     )
-    assert set(figures["pages"]) == {"overview", "geometry"}
-    kinds = {"geometry d1", "geometry beyond", "overview part"}
+    assert set(figures["pages"]) == {"overview", "train"}
+    kinds = {"train metric", "train unseen", "overview part"}
     # a select box, a toggle, a segmented control
     assert kinds <= set(figures["controls"]) and figures["warm_median_seconds"] > 0
 
