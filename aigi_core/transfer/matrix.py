@@ -125,12 +125,13 @@ class TransferMatrix(ShortRepr):
     def _model(self, generator: str) -> str:
         return self.models_of.get(generator, generator)
 
-    def without(self, generators: Sequence[str]) -> Bool[np.ndarray, "K T"]:
+    def without(self, generators: Iterable[str]) -> Bool[np.ndarray, "K T"]:
         """Cells that neither train nor test on these generators, nor on other settings of their
         models: D_eval where they are D_search."""
-        left_out = {self._model(name) for name in generators}
+        names = tuple(generators)
+        left_out = set(map(self._model, names))
         rows = np.array([not left_out & set(map(self._model, train)) for train in self.train])
-        columns = ~self.known_to(generators)
+        columns = ~self.known_to(names)
         cells: np.ndarray = rows[:, None] & columns
         return cells
 

@@ -294,8 +294,11 @@ def named_after_root(tree: Tree, places: Mapping[Folder, Place]) -> tuple[str, .
 def candidates(files: Sequence[FileEntry], told: Mapping[str, object]) -> pd.DataFrame:
     """One row a file, with the columns that are told (one value, or one a file); what is not told
     is empty."""
-    place = {"archive": [f.archive for f in files], "offset": [f.offset for f in files]}
-    columns = dict.fromkeys(OUR_COLUMNS, "") | {"path": [f.path for f in files]} | told | place
+    columns: dict[str, object] = dict.fromkeys(OUR_COLUMNS, "")
+    columns["path"] = [file.path for file in files]
+    columns.update(told)
+    columns["archive"] = [file.archive for file in files]
+    columns["offset"] = [file.offset for file in files]
     return pd.DataFrame(columns, index=range(len(files)))
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -148,7 +149,8 @@ def _with_models(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Readi
     """With generators from what stands beside the images (``000017.model.txt``, as in DRAGON's
     tars) of folders of fakes that no name was given for; a question where one was given, and
     several stand there."""
-    table, told = reading.table, {}
+    table = reading.table
+    told: dict[Any, str] = {}
     fake = table["label"] == FAKE
     for i, path in table.loc[fake, "path"].items():
         if MODEL in (beside := tree.beside(path)):
