@@ -40,12 +40,12 @@ def ranked(page: ui.Page, asked: tuple[results.Setting, str, tuple[str, ...], in
     it is asked for."""
 
     def compute(_: object = None) -> TargetRanking:
-        with steps("Training and testing every set"):
-            return results.ranked_sets(page.workspace, *asked)
+        return results.ranked_sets(page.workspace, *asked)
 
     if not results.large(page.workspace):
         results.ask_for_sets(page.workspace, asked[0], asked[3])
-        return compute()
+        with steps("Training and testing every set"):
+            return compute()
     sets, seconds = results.cost_of_sets(page.workspace, asked[0], asked[3])
     about = (
         f"Trains {counted(sets, 'set')} on {counted(len(page.domains), 'image')}: "

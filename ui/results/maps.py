@@ -51,18 +51,18 @@ def asked(page: Page, settings: MapSettings) -> ImageMap | None:
     """The map by one method; of a large workspace where no job has kept it, None until somebody
     asks for it."""
     workspace = page.workspace
-
-    def compute(_: object = None) -> ImageMap:
+    if not results.large(workspace) or _kept(workspace, settings):
         with steps("Images read"):
             return image_map(workspace, settings)
-
-    if not results.large(workspace) or _kept(workspace, settings):
-        return compute()
     n = len(workspace.images)
     about = (
         f"Reads {counted(n, 'image')} twice: {lasting(n * projection.SECONDS)} of one core,"
         f" once for all sessions. '{workspace.command('detectors')}' stores it."
     )
+
+    def compute(_: object) -> ImageMap:
+        return image_map(workspace, settings)
+
     return job(page, "map", "Compute the map", compute, about=about, settings=settings)
 
 

@@ -108,7 +108,7 @@ def job(
     Args:
         name: unique on the page.
         label: of the button that starts it.
-        compute: takes a :data:`Progress`.
+        compute: takes a :data:`Progress`; what it calls may report to :func:`step` instead.
         about: how long it takes, said beside the button.
         parameters: all that the result depends on, beside the workspace and its text banks.
     """
@@ -124,16 +124,9 @@ def job(
     if not wanted:
         return None
     with place.container():
-        bar = st.progress(0.0, f"{label} …")
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
-
-    begun = monotonic()
-
-    def show(done: int, of: int) -> None:
-        left = _time_left(monotonic() - begun, done, of)
-        bar.progress(done / of, f"{label}: {done:,} of {of:,}{left}")
-
-    result = compute(show)
+        with steps(label) as show:
+            result = compute(show)
     while len(finished) >= KEPT:
         finished.pop(next(iter(finished)))
     finished[key] = result
