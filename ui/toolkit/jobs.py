@@ -123,12 +123,15 @@ def job(
             st.caption(about)
     if not wanted:
         return None
-    with place.container():
+    place.empty()
+    working = st.empty()  # in the same place, the button of the start would stay beneath, faded
+    with working.container():
+        above = st.container()
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
-        with steps(label) as show:
+        with above, steps(label) as show:
             result = compute(show)
     while len(finished) >= KEPT:
         finished.pop(next(iter(finished)))
     finished[key] = result
-    place.empty()
+    working.empty()
     return result
