@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.commands import open_command
+from aigi_core.detectors.stored import SCORED
 from aigi_core.detectors.training import training_seconds
 from aigi_core.errors import AigiError
 from aigi_core.nearest import EXACT_PAIRS
@@ -23,8 +24,10 @@ from precompute.options import add_shared
 AUDIT = 2e-3
 NEIGHBOURS = 2e-8
 READING = 0.01
+LOOKING = 9e-5
 """Seconds of a core for an image, for a pair of images whose likeness the search for duplicates
-computes, and to read an image again for common marks."""
+computes, to read an image again for common marks, and for all that is kept beside detectors where
+images are many (docs/scale.md)."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +86,7 @@ def _prepare_pages(path: Path, images: Path | None, *, audited: bool) -> None:
 def _estimate(workspace: Workspace, audited: bool) -> str:
     images, generators = len(workspace.images), len(workspace.domains.generators)
     seconds = training_seconds(workspace, generators, twins=True)
+    seconds += images * LOOKING if images >= SCORED else 0
     if audited:
         pairs = images**2
         if pairs > EXACT_PAIRS:  # training of centres, then 8 cells or more and all centres twice
