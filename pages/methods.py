@@ -27,9 +27,9 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
     named = dict(zip(names, encodings, strict=True))
     shared = boards_by_encoder.shared_methods(named)
 
-    def rows(*of: object) -> list[dict[str, object]]:
-        made = apart(boards_by_encoder.rows_of_method, *of)
-        step(shared.index(of[1]) + 1, len(shared))
+    def rows(first: object, method: str, *of: object) -> list[dict[str, object]]:
+        made = apart(boards_by_encoder.rows_of_method, first, method, *of)
+        step(shared.index(method) + 1, len(shared))
         return made
 
     return boards_by_encoder.board_by_encoder(named, rows)

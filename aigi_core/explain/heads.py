@@ -319,8 +319,7 @@ def with_test(
     measured = pd.DataFrame(rows, columns=[*names, "generators"])
     table = scores.table.copy()
     per_layer = int(table["index"].max()) + 1
-    names = table["layer"].astype(str) + "." + table["index"].astype(str)
-    table.insert(0, "head", names)
+    table.insert(0, "head", table["layer"].astype(str) + "." + table["index"].astype(str))
     place = (table["layer"] * per_layer + table["index"]).to_numpy()
     return table.join(measured.iloc[place].reset_index(drop=True))
 

@@ -219,12 +219,14 @@ def head_curves(
     """
     lines = [Curve.of(table, name, "heads") for name, table in ways.items()]
     reach = max(float(line.x.max()) for line in lines)
-    whole_line = (np.full(2, value) for value in (whole.value, whole.low, whole.high))
+    value, low, high = (np.full(2, end) for end in (whole.value, whole.low, whole.high))
     lines.append(
         Curve(
             "whole embedding",
             np.array([1.0, reach]),
-            *whole_line,
+            value,
+            low,
+            high,
             control=True,
             n=np.full(2, whole.n),
         )

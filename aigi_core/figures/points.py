@@ -254,13 +254,14 @@ def scatter(
 
 
 def _scatter_tips(table: pd.DataFrame, titles: Mapping[str, str], y_form: Form) -> list[str]:
+    forms: dict[str, Form] = {"x": "value", "y": y_form}
     return [
         tip(
             label(str(row["name"]), 40),
             label(str(row.get("detail", "")), 120),
             *(
                 line
-                for axis, form in (("x", "value"), ("y", y_form))
+                for axis, form in forms.items()
                 for line in measured(
                     titles[axis],
                     [row.get(f"{axis}{end}", np.nan) for end in ("", "_low", "_high")],

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -120,7 +121,8 @@ class Ridge(FeatureMethod):
         return list(grid), np.stack(scores, axis=1)
 
 
-class _Moments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Moments:
     """What a ridge regression takes of its images: moments about the centre, and the centre."""
 
     matrix: Float[np.ndarray, "p p"]
