@@ -5,8 +5,8 @@ As many processes read as decode plainly, so that the ratio is not that of cores
 one kind: limited, with the same memory allocator, started before a run that counts. Plain
 decoding is Pillow's, to RGB, from plain files that a process is given once; ingest finds the files,
 decodes, hashes, reads metadata and draws a preview, and hands over each result. Each repetition has
-processes of its own, since one process may be much faster than another of its kind for its whole
-life; in it, runs follow each other closely, and the ratio is the median of the repetitions' ratios.
+processes of its own, so that no single pair of them decides; in it, runs follow each other closely,
+and the ratio is the median of the repetitions' ratios.
 With one process the ratios of processor time stand beside those of the clock.
 """
 
