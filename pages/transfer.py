@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.metrics import intervals_in_words
 from aigi_core.statements import counted, estimated
-from aigi_core.transfer import TRAINING
+from aigi_core.transfer import TRAINING, matrix_order
 from ui import results
 from ui.bodies import choices, compared
 from ui.bodies import transfer as body
@@ -176,7 +176,7 @@ with ui.page(__file__) as page:
                 st.markdown("**B**")
                 page.figure(
                     "matrix-B",
-                    partial(draw, second, rows=list(common), compact=True),
+                    partial(draw, second, rows=list(common), like=first, compact=True),
                     table=second.to_frame(),
                     clicks=("train", "test"),
                 )
@@ -194,7 +194,7 @@ with ui.page(__file__) as page:
                         else ""
                     )
                 )
-            families = (first.train_families, first.test_families)
+            families, order = (first.train_families, first.test_families), look["order"]
             st.markdown("**A minus B**")
             page.figure(
                 "difference",
@@ -204,6 +204,7 @@ with ui.page(__file__) as page:
                     families,
                     rows=list(common),
                     selected=(train, test),
+                    at=None if order == "family" else matrix_order(first, metric, order),
                 ),
                 table=change.to_frame(),
                 formats=ui.DIFFERENCE,

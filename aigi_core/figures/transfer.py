@@ -41,6 +41,7 @@ def transfer_heatmap(
     rows: Sequence[str] | None = None,
     selected: tuple[str, str] | None = None,
     order: Order = "family",
+    like: TransferMatrix | None = None,
     show: Shown = "value",
     stretch: bool = False,
     margins: bool = False,
@@ -52,6 +53,7 @@ def transfer_heatmap(
     Args:
         rows: names of the training sets (by default their generators).
         order: of rows and columns (:func:`aigi_core.transfer.matrix_order`).
+        like: another matrix of as many rows and columns, whose order they take.
         stretch: let the scale end at the most extreme value instead of 0 and 1.
         margins: a last row and column of means out of domain, with their intervals.
     """
@@ -82,7 +84,7 @@ def transfer_heatmap(
     if show != "value":
         alt = f"Colours and numbers show the {show} of each cell. {alt}"
     marked = matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain
-    at = matrix_order(matrix, metric, order)
+    at = matrix_order(like or matrix, metric, order)
     cells = pd.DataFrame(
         shown[np.ix_(*at)], [names[i] for i in at[0]], np.array(matrix.test)[at[1]]
     )
@@ -156,12 +158,14 @@ def difference_heatmap(
     *,
     rows: Sequence[str] | None = None,
     selected: tuple[str, str] | None = None,
+    at: tuple[np.ndarray, np.ndarray] | None = None,
     what: str = "A − B",
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """``a - b`` in every cell; faded where Benjamini-Hochberg does not call it different at 5%.
 
     Args:
+        at: the order of rows and columns; families have their names only without one.
         what: names the two, such as "after − before".
     """
     about = METRICS[change.metric]
@@ -184,6 +188,10 @@ def difference_heatmap(
         f"{part_counted((~unsure).sum(), unsure.size, 'cell', 'differ')} at a false discovery rate"
         " of 5%; the others are faded."
     )
+    tips, faint = pd.DataFrame(hover), pd.DataFrame(unsure)
+    if at is not None:
+        values, tips, faint = (table.iloc[at[0], at[1]] for table in (values, tips, faint))
+        families = ((), ())
     return heatmap(
         values,
         alt=alt,
@@ -194,8 +202,8 @@ def difference_heatmap(
         value_title=f"{about.title}, {what}",
         row_families=families[0],
         column_families=families[1],
-        hover=pd.DataFrame(hover),
-        faint=pd.DataFrame(unsure),
+        hover=tips,
+        faint=faint,
         selected=selected,
         diagonal=False,
         higher_is_better=about.higher_is_better,

@@ -80,6 +80,13 @@ def test_difference_fades_what_is_not_significant() -> None:
         t.startswith("<i>") == (q >= 0.05)
         for t, q in zip(texts.ravel(), change.q_value.ravel(), strict=True)
     )
+    at = np.array([2, 0, 3, 1]), np.array([1, 0, 2, 3])
+    moved = figures.difference_heatmap(change, (DOMAINS.families, DOMAINS.families), at=at)
+    place = np.ix_(*at)
+    assert np.array_equal(np.array(moved.data[0].z), np.array(figure.data[0].z)[place])
+    assert np.array_equal(np.array(moved.data[1].text), texts.reshape(4, 4)[place].ravel())
+    names = figure.layout.yaxis.ticktext
+    assert list(moved.layout.yaxis.ticktext) == [names[i] for i in at[0]]
 
 
 def test_summaries_and_cell() -> None:
