@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from aigi_core.commands import open_command
+from aigi_core.commands import command, open_command
 from aigi_core.detectors.stored import SCORED
 from aigi_core.detectors.training import training_seconds
 from aigi_core.errors import AigiError
@@ -34,10 +34,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``build``."""
     ingest.add_ingest_options(parser)
     encode.add_encoder_options(parser)
-    add_shared(parser, "words")(
+    add = add_shared(parser, "words")
+    add(
         "--no-audit",
         action="store_true",
         help="leave the audit to `audit`, which takes longest where images are many",
+    )
+    add(
+        "--no-texts",
+        action="store_true",
+        help="leave the banks of texts to `text`, which take longest where images are few",
     )
 
 
@@ -45,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the five steps; the model is loaded when the folders are understood and before any image
     is opened, so that a mistake in either costs little.
     """
+    if args.no_texts and args.words:
+        raise AigiError("--words cuts a bank of texts: leave it out, or --no-texts.")
     if args.dry_run:
         return ingest.read_and_publish(args, lambda: encode.check_options(args, planned=True))
     if args.out is None:
@@ -57,11 +65,14 @@ def run(args: argparse.Namespace) -> int:
 
     print("Encoding follows.", flush=True)
     print(encode.encode_workspace(args, args.out, encoder))
-    if encoder.gives.has("texts"):
+    if not encoder.gives.has("texts"):
+        print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
+    elif args.no_texts:
+        later = command("text", workspace=args.out)
+        print(f"No bank of texts: --no-texts was given; '{later}' makes them.")
+    else:
         for source in own_sources(encoder, words=args.words):
             print(add_bank(args.out, encoder, source))
-    else:
-        print(f"No bank of texts: {encoder.gives.lacks['texts']}.")
     _prepare_pages(args.out, args.images, audited=not args.no_audit)
     print(f"Done: open it with '{open_command(args.out)}'.")
     return 0

@@ -28,6 +28,7 @@ from precompute.growth.rewrite import (
 )
 from precompute.ingest import answers
 from precompute.ingest.layouts import roots
+from precompute.ingest.pipeline import refuse_few_offered, refuse_fewest
 from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
 from precompute.options import add_shared, from_zero
@@ -49,12 +50,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_weights_options(parser)
     add("--workers", type=from_zero, help="processes that read images (default auto)")
+    add(
+        "--min-images",
+        type=int,
+        help="fewest images of a generator (default: as the workspace was built)",
+    )
     add("--dry-run", action="store_true", help="print what was recognised, open and write nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Add and publish; prints what was decided and what has to be computed again."""
     read_manifest(args.workspace)
+    if args.min_images is not None:
+        refuse_fewest(args.min_images)
     if args.dry_run:
         if _images(args) is None:
             raise AigiError("--dry-run says what --images would add: name a folder.")
@@ -201,18 +209,15 @@ def grown_table(
     """The table of old and new images; None where nothing is new."""
     from precompute.ingest.families import family_of
     from precompute.ingest.pipeline import Making, complete_table, opened, own_splits
-    from precompute.ingest.walk import shown
 
     added = _added(args, workspace, told)
     if added.questions:
         raise AigiError("\n".join(added.questions))
     old = prefixed(workspace.all_images, old_prefix)
-    there = dict(zip(old["path"], old["content_hash"], strict=True))
-    candidates = added.table.copy()
-    fresh = ~(new_prefix + candidates["path"]).isin(list(there))
-    if not fresh.any():
+    candidates = _fresh(added.table, old, new_prefix)
+    if candidates.empty:
         return None
-    candidates = candidates[fresh].reset_index(drop=True)
+    _refuse_counts(args, workspace, old, candidates)
     table = opened(candidates, args.images, Reading(workers=args.workers), True)
     table = prefixed(table, new_prefix)
     own_new, notes = own_splits(table, added.layout)
@@ -225,14 +230,6 @@ def grown_table(
     table["split"] = own_new
     both, finished = stacked(old, table)
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
-    lacking = set(usable["pool"]) - set(both.loc[both["label"] == 0, "pool"])
-    if lacking:
-        pools = ", ".join(sorted(set(workspace.images["pool"])))
-        name = usable.loc[usable["pool"].isin(lacking), "generator"].iloc[0]
-        raise AigiError(
-            f"The pool {shown(sorted(lacking)[0])!r} of {shown(name)} has no real images: say"
-            f" --pool {shown(name)}=POOL, where POOL is one of {pools}; or add real images."
-        )
     record = workspace.manifest.get("ingest", {})
     made = Making(
         layout=record.get("layout", added.layout),
@@ -241,11 +238,45 @@ def grown_table(
         val=record.get("val", 0.15),
         test=record.get("test", 0.3),
         seed=record.get("seed", 0),
-        min_images=record.get("min_images", answers.MIN_IMAGES),
+        min_images=_fewest(args, workspace),
     )
     return complete_table(
         both, both["split"].copy(), usable[["generator", "pool"]].drop_duplicates(), made, finished
     )
+
+
+def _fresh(offered: pd.DataFrame, old: pd.DataFrame, new_prefix: str) -> pd.DataFrame:
+    """The candidates that the workspace does not hold, by their paths."""
+    there = (new_prefix + offered["path"]).isin(list(old["path"]))
+    return offered[~there].reset_index(drop=True)
+
+
+def _fewest(args: argparse.Namespace, workspace: Workspace) -> int:
+    """The fewest images of a generator: as told, else as the workspace was built."""
+    recorded = workspace.manifest.get("ingest", {}).get("min_images", answers.MIN_IMAGES)
+    return int(recorded if args.min_images is None else args.min_images)
+
+
+def _refuse_counts(
+    args: argparse.Namespace, workspace: Workspace, old: pd.DataFrame, fresh: pd.DataFrame
+) -> None:
+    """Raise AigiError, before any image is opened, for new fakes without real images to compare
+    with, or for too few of them.
+    """
+    from precompute.ingest.walk import shown
+
+    columns = ["path", "label", "generator", "pool", "left_out"]
+    both = pd.concat([old[columns], fresh[columns]], ignore_index=True)
+    usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]
+    lacking = set(usable["pool"]) - set(both.loc[both["label"] == REAL, "pool"])
+    if lacking:
+        pools = ", ".join(sorted(set(workspace.images["pool"])))
+        name = usable.loc[usable["pool"].isin(lacking), "generator"].iloc[0]
+        raise AigiError(
+            f"The pool {shown(sorted(lacking)[0])!r} of {shown(name)} has no real images: say"
+            f" --pool {shown(name)}=POOL, where POOL is one of {pools}; or add real images."
+        )
+    refuse_few_offered(both, _fewest(args, workspace))
 
 
 def _added(args: argparse.Namespace, workspace: Workspace, told: answers.Answers) -> Any:
@@ -267,7 +298,7 @@ def dry_run(args: argparse.Namespace) -> int:
     from precompute.ingest.walk import shown
 
     workspace = Workspace.open(args.workspace)
-    common_root(workspace, args.old_images, args.images)
+    _, old_prefix, new_prefix = common_root(workspace, args.old_images, args.images)
     added = _added(args, workspace, answers.parse_answers(args))
     print(plan(added))
     there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
@@ -276,7 +307,15 @@ def dry_run(args: argparse.Namespace) -> int:
         f"In {workspace.path} are the real images of {', '.join(held)}, which new fakes of the"
         " same pool are compared with."
     )
-    return 2 if added.questions else 0
+    if added.questions:
+        return 2
+    old = prefixed(workspace.all_images, old_prefix)
+    fresh = _fresh(added.table, old, new_prefix)
+    if fresh.empty:
+        print(f"Nothing to add: all images of {args.images} are in {workspace.path} already.")
+    else:
+        _refuse_counts(args, workspace, old, fresh)
+    return 0
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:

@@ -110,7 +110,12 @@ def read_and_publish(
     """
     from precompute.ingest.layouts import LAYOUTS, asked_of_both, find_candidates
     from precompute.ingest.layouts.roots import common_root
-    from precompute.ingest.pipeline import files_to_open, ingest, refuse_numbers
+    from precompute.ingest.pipeline import (
+        files_to_open,
+        ingest,
+        refuse_counts,
+        refuse_numbers,
+    )
     from precompute.ingest.publish import (
         check_destination,
         publish,
@@ -129,12 +134,15 @@ def read_and_publish(
     named = {name: getattr(args, name) for name in ("images", "real", "fake")}
     if args.layout not in ("auto", *LAYOUTS):
         raise AigiError(f"There is no layout {args.layout!r}; there are {', '.join(LAYOUTS)}.")
+    numbers = {name: getattr(args, name) for name in ("val", "test", "seed", "min_images")}
     if args.dry_run:
         candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates))
         if args.out is not None:
             refuse_place(args.out, folders)
             refuse_other_paths(args.out, candidates.table, named)
+        if not candidates.questions:
+            refuse_counts(candidates, **numbers)
         ready()
         return 2 if candidates.questions else 0
     if args.out is None:
@@ -147,6 +155,7 @@ def read_and_publish(
         if candidates.questions:
             raise AigiError("\n".join(candidates.questions))
         refuse_other_paths(args.out, candidates.table, named)
+        refuse_counts(candidates, **numbers)
         ready()
         if reading.share:
             read_files(root, files_to_open(candidates.table), reading)
@@ -156,15 +165,7 @@ def read_and_publish(
             )
             return 0
         try:
-            result = ingest(
-                root,
-                candidates=candidates,
-                val=args.val,
-                test=args.test,
-                seed=args.seed,
-                min_images=args.min_images,
-                reading=reading,
-            )
+            result = ingest(root, candidates=candidates, **numbers, reading=reading)
             print(summary(result.images, result.record, candidates))
             place = None if args.no_image_root else root.resolve()
             hint = root.resolve().name

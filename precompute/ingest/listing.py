@@ -18,7 +18,7 @@ from precompute.ingest.answers import OUR_COLUMNS, Answers
 from precompute.ingest.families import family_of, is_collection
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
-from precompute.ingest.walk import looks_like_image
+from precompute.ingest.walk import looks_like_image, some
 
 LIKELY = {
     "path": ("file_name", "filename", "image_path", "img_path", "file", "image", "filepath"),
@@ -110,8 +110,16 @@ def describe(
     filled = {name: value for name, value in filled.items() if name not in answers.columns}
     named = _columns(table, answers, known or {}, filled)
     if not len(table):
-        raise AigiError(f"The manifest {table.file} has no rows: list one image a row.")
+        raise AigiError(f"The table {table.file} has no rows: list one image a row.")
     notes: list[str] = []
+    if "label" not in filled and named["label"] == _told_class(table) != answers.columns.get(
+        "label"
+    ):
+        told_by = named["label"]
+        notes.append(
+            f"Column {told_by!r} was read as the label: the file names its classes"
+            f" {', '.join(table.class_names[told_by])}."
+        )
     measured = [name for name in table.names if name in COLUMNS and name not in OUR_COLUMNS]
     if measured:
         notes.append(
@@ -149,6 +157,19 @@ def describe(
     return Listed(result, tuple(notes), (labels.question,) if labels.question else ())
 
 
+def _told_class(table: Table) -> str:
+    """The one column whose classes the file itself names as real and fake, where none is called
+    label; empty where none or several are.
+    """
+    told = [
+        name
+        for name, classes in table.class_names.items()
+        if name in table.names and {class_of_word(one) for one in classes} == {REAL, FAKE}
+    ]
+    called = first_named("label", ("label",), table.names)
+    return told[0] if len(told) == 1 and not called else ""
+
+
 def _columns(
     table: Table, answers: Answers, known: Mapping[str, str], filled: Mapping[str, object]
 ) -> dict[str, str]:
@@ -163,6 +184,8 @@ def _columns(
     for name in OUR_COLUMNS:
         named |= first_named(name, (name, *ALSO.get(name, ())), table.names)
     named |= {name: column for name, column in known.items() if column in table.names}
+    if "label" not in named and (told := _told_class(table)):
+        named["label"] = told
     named |= answers.columns
     missing = [name for name in ("path", "label") if name not in named and name not in filled]
     if missing:
@@ -176,9 +199,12 @@ def _columns(
                 f"The first line of {table.file} is a row ({', '.join(table.names)}): write above"
                 " it one with the names of the columns, such as path,label."
             )
+        classes = [f"{name} ({some(of)})" for name, of in table.class_names.items()]
         raise AigiError(
-            f"The manifest {table.file} lacks the column {' and '.join(missing)}: it has"
-            f" {', '.join(table.names)}. Name the columns meant, such as --columns"
+            f"The table {table.file} lacks the column {' and '.join(missing)}: it has"
+            f" {', '.join(table.names)}"
+            + (f", of which hold classes {', '.join(classes)}" if classes else "")
+            + ". Name the columns meant, such as --columns"
             f" {','.join(likely)}."
         )
     return named

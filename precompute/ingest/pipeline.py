@@ -21,6 +21,7 @@ from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
 from precompute.ingest.twins import pictures, shown_again
 from precompute.ingest.units import Reading, read_files
+from precompute.ingest.walk import is_no_image
 
 STRATUM = ["pool", "label", "generator"]
 
@@ -42,6 +43,11 @@ def refuse_numbers(val: float, test: float, min_images: int) -> None:
             f"Expected shares with 0 <= val, 0 < test and val + test < 1, got val {val} and test"
             f" {test}."
         )
+    refuse_fewest(min_images)
+
+
+def refuse_fewest(min_images: int) -> None:
+    """Raise AigiError for a fewest number of images that cannot fill the splits."""
     if min_images < 3:
         raise AigiError(f"Expected --min-images of at least 3 (one a split), got {min_images}.")
 
@@ -90,9 +96,7 @@ def ingest(
         )
     unnamed = (table["label"] == FAKE) & (table["family"] == "")
     table["family"] = table["family"].mask(unnamed, table["generator"].map(family_of))
-    offered = candidates.table[
-        (candidates.table["label"] == FAKE) & (candidates.table["left_out"] == "")
-    ]
+    offered = candidates.table[_usable_fakes(candidates.table)]
     wanted = offered[["generator", "pool"]].drop_duplicates()
 
     own, own_notes = own_splits(table, candidates.layout)
@@ -106,6 +110,51 @@ def ingest(
         min_images,
     )
     return complete_table(table, own, wanted, made)
+
+
+def refuse_counts(
+    candidates: Candidates, *, val: float, test: float, seed: int, min_images: int
+) -> None:
+    """Raise AigiError where :func:`complete_table` would: opening files only lowers the numbers of
+    images and of their groups.
+    """
+    table = refuse_few_offered(candidates.table, min_images)
+    own, _ = own_splits(table, candidates.layout)
+    if (own != "").any() or (table["group"] == "").all():
+        return
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    splits = [name for name, share in shares.items() if share]
+    tied = pd.Series(components(table["path"].tolist(), table["group"].tolist()), dtype=str)
+    table["group"] = tied.set_axis(table.index)
+    groups = table[table["left_out"] == ""].groupby(STRATUM)["group"].nunique()
+    if (groups < len(splits)).any():
+        table["split"] = _divide(table, table["group"], own, shares, seed)
+        _require_every_split(table, splits)
+
+
+def refuse_few_offered(table: pd.DataFrame, least: int) -> pd.DataFrame:
+    """As :func:`refuse_few`, before files are opened; returns the table without what is no image
+    by its name.
+    """
+    wanted = table.loc[_usable_fakes(table), ["generator", "pool"]].drop_duplicates()
+    table = table.copy()
+    others = (table["left_out"] == "") & table["path"].map(is_no_image).astype(bool)
+    table.loc[others, "left_out"] = "no image by its name"
+    refuse_few(table, wanted, least)
+    return table
+
+
+def refuse_few(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> None:
+    """Raise AigiError for a class, a generator or a pool with too few images that are not left out;
+    pools that no generator uses are left out.
+    """
+    _require_both_classes(table)
+    _leave_out_unused_pools(table, set(wanted["pool"]))
+    _require_enough(table, wanted, least)
+
+
+def _usable_fakes(table: pd.DataFrame) -> pd.Series:
+    return (table["label"] == FAKE) & (table["left_out"] == "")
 
 
 @dataclass(frozen=True)
@@ -146,9 +195,7 @@ def complete_table(
     if finished is None:
         finished = pd.Series(False, index=table.index)
     _leave_out_duplicates(table, own, finished)
-    _require_both_classes(table)
-    _leave_out_unused_pools(table, set(wanted["pool"]))
-    _require_enough(table, wanted, made.min_images)
+    refuse_few(table, wanted, made.min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
     paths, previews = table["path"].tolist(), table["preview_hash"].tolist()
     given, twins = table["group"].tolist(), pictures(paths, previews)

@@ -12,7 +12,7 @@ import pandas as pd
 from aigi_core.manifest import FAKE, REAL, SPLITS
 from aigi_core.statements import counted, part_counted
 from precompute.ingest.layouts import UNKNOWN, Candidates
-from precompute.ingest.walk import looks_like_image, shown, some
+from precompute.ingest.walk import is_no_image, looks_like_image, shown, some
 
 EXAMPLES = 10
 UNOPENED = "No file was opened yet: damaged ones and copies are found, and left out, when they are."
@@ -79,9 +79,10 @@ def plan(candidates: Candidates) -> str:
     """What a layout decided, before any image is opened: one row a generator and pool, with its
     fakes, its real images, and the data set's own splits.
     """
-    table = candidates.table[
+    offered = candidates.table[
         (candidates.table["left_out"] == "") & (candidates.table["label"] != UNKNOWN)
     ]
+    table = offered[~offered["path"].map(is_no_image).astype(bool)]
     fakes, reals = table[table["label"] == FAKE], table[table["label"] == REAL]
     real = reals.groupby("pool").size()
     rows = [
@@ -103,7 +104,7 @@ def plan(candidates: Candidates) -> str:
         "",
         f"{len(reals):,} real and {counted(len(fakes), 'fake image')}"
         + (f"; {counted(others, 'other file', 'are')} left out." if others else "."),
-        UNOPENED + _no_images(table["path"]),
+        UNOPENED + _no_images(offered["path"]),
     ]
     if len({pool for _, pool, *_ in rows}) < len(rows):
         lines[-2] += " Rows of one pool share its real images."

@@ -32,6 +32,25 @@ IMAGES = (
 )
 
 
+OTHERS = (
+    *(".txt", ".md", ".rst", ".html", ".htm", ".pdf", ".log", ".xml", ".yaml", ".yml", ".toml"),
+    *(".json", ".jsonl", ".csv", ".tsv", ".xls", ".xlsx", ".parquet", ".pq", ".arrow", ".feather"),
+    *(".py", ".ipynb", ".sh", ".bat", ".ini", ".cfg", ".db", ".lock", ".md5", ".sha256"),
+    *(".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5", ".safetensors", ".onnx"),
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".mp3", ".wav"),
+)
+"""Suffixes of what lies beside images and never is one: texts, tables, programs, arrays, films."""
+OTHER_NAMES = frozenset(
+    {"readme", "license", "licence", "changelog", "citation", "copying", "notice"}
+)
+
+
+def is_no_image(path: str) -> bool:
+    """Whether a file is certainly no image by its name; one without a suffix may be one."""
+    name = path.lower().rpartition("/")[2]
+    return name in OTHER_NAMES or name.endswith((*OTHERS, *COMPRESSED))
+
+
 def looks_like_image(path: str) -> bool:
     """Whether a file is an image by its name, which is all that is known before it is opened."""
     return path.lower().endswith(IMAGES)

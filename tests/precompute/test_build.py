@@ -76,6 +76,16 @@ def test_build_and_again(
     assert (tmp_path / "w/workspace.json").read_bytes() == before
 
 
+def test_build_leaves_texts_away_when_told(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command[: command.index("--words")], "--no-texts", "--no-audit"]) == 0
+    printed = capsys.readouterr().out
+    assert "No bank of texts: --no-texts was given; '" in printed and "precompute text" in printed
+    workspace = Workspace.open(tmp_path / "w")
+    assert not workspace.text_banks and load_detectors(workspace, ["one"]) is not None
+
+
 def test_a_question_is_asked_before_the_model_is_loaded(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -524,7 +524,7 @@ def test_a_dry_run_prints_the_table_and_opens_nothing(
     touch(tmp_path, "real", "fake/sdxl", n=3)
     out = tmp_path.parent / f"{tmp_path.name}-w"
     command = ["build", "--images", str(tmp_path), "--out", str(out), "--model", "demo"]
-    assert main([*command, "--dry-run"]) == 0
+    assert main([*command, "--dry-run", "--min-images", "3"]) == 0
     printed = capsys.readouterr().out
     assert "generator  pool  real  fake        split\n" in printed
     assert "sdxl       all      3     3  to be drawn\n" in printed
@@ -543,6 +543,8 @@ def test_a_dry_run_prints_the_table_and_opens_nothing(
         ("--canonicalize jpg:90", "'jpg'"),
         ("--test 30", "Expected shares"),
         ("--min-images 1", "--min-images of at least 3"),
+        ("--min-images 11", "at least 11 are needed: sdxl (10 in the pool all); the real images"),
+        ("--words 100 --no-texts", "--words cuts a bank of texts"),
         ("--workers 0", "--workers: expected a whole number of at least 1"),
         ("--words 0", "--words: expected a whole number of at least 1"),
         ("--seed -1", "--seed: expected a whole number of at least 0"),
@@ -552,7 +554,7 @@ def test_a_dry_run_prints_the_table_and_opens_nothing(
 def test_a_dry_run_refuses_what_the_run_would(
     tmp_path: Path, options: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    touch(tmp_path, "real", "fake/sdxl", n=3)
+    touch(tmp_path, "real", "fake/sdxl", n=10)
     command = ["build", "--images", str(tmp_path), "--dry-run"]
     assert main([*command, *options.format(images=tmp_path).split()]) == 2
     assert said in capsys.readouterr().err
@@ -578,12 +580,116 @@ def test_a_workspace_beside_the_named_folders(
         assert "would lie inside the images" in capsys.readouterr().err
     nothing = ["--real", f"{tmp_path}/empty", "--fake", named[3]]
     assert main(["ingest", *nothing, "--dry-run", "--out", f"{tmp_path}/w"]) == 2
-    said = capsys.readouterr()
-    assert "No image is called real" in said.out and said.err == ""
+    assert f"--real {tmp_path}/empty holds no image: check the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_dry_run_counts_what_may_be_an_image_and_refuses_as_the_run_does(
+    tmp_path: Path, named: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A text beside images is none, however the folders are named; a file without a suffix may
+    be one."""
+    root = tmp_path / "images"
+    touch(root, "real", "fake/e", n=9)
+    for place in ("real", "fake/e"):
+        write(root, f"{place}/README.txt", b"text")
+        write(root, f"{place}/LICENSE", b"text")
+        write(root, f"{place}/a1b2", b"x")
+    options = ["--images", str(root)]
+    if named:
+        options = ["--real", f"{root}/real", "--fake", f"e={root}/fake/e"]
+    assert main(["ingest", *options, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "10 real and 10 fake images; 4 other files are left out." in printed
+    assert "By 6 names, no image" in printed
+    (root / "fake/e/0.png").unlink()
+    said = []
+    for more in (["--dry-run"], ["--out", f"{tmp_path}/w"]):
+        assert main(["ingest", *options, *more]) == 2
+        said.append(capsys.readouterr().err)
+    assert "at least 10 are needed: e (9 in the pool all). Add images" in said[0]
+    assert said[0] == said[1]
+
+
+def test_a_dry_run_refuses_groups_that_cannot_be_divided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two prompts make no three splits: the run says so after all images were read."""
+    root = tmp_path / "images"
+    fill(root, "real")
+    fill(root, "fake")
+    rows = [f"real/{i:03d}.png,real,\n" for i in range(12)]
+    rows += [f"fake/{i:03d}.png,fake,{i % 2}\n" for i in range(12)]
+    (tmp_path / "m.csv").write_text("path,label,group\n" + "".join(rows))
+    command = ["ingest", "--images", str(root), "--manifest", f"{tmp_path}/m.csv"]
+    for more in (["--dry-run"], ["--out", f"{tmp_path}/w"]):
+        assert main([*command, *more]) == 2
+        said = capsys.readouterr().err
+        assert "its images form only 2 groups that must not be divided" in said
+    with pytest.raises(AigiError, match="form only 2 groups"):
+        ingest(root, manifest=tmp_path / "m.csv", workers=1, progress=False)
+
+
+def test_a_dry_run_refuses_a_generator_of_texts_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "real", "fake/one", n=10)
+    write(tmp_path, "fake/two/README.txt", b"text")
+    assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2
+    assert "at least 10 are needed: two (0 in the pool all). Add" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", [(), ("README.txt",)])
+def test_a_named_folder_without_images_stops(
+    tmp_path: Path, inside: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "photos", "one", n=12)
+    (tmp_path / "two").mkdir()
+    for name in inside:
+        write(tmp_path, f"two/{name}", b"text")
+    named = ["--real", f"{tmp_path}/photos", "--fake", f"one={tmp_path}/one"]
+    named += ["--fake", f"two={tmp_path}/two"]
+    for more in (["--dry-run"], ["--out", f"{tmp_path}/w"]):
+        assert main(["ingest", *named, *more]) == 2
+        assert f"--fake two={tmp_path}/two holds no image" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+def class_labels(root: Path, columns: dict[str, list[str]]) -> None:
+    """A Parquet table of images whose columns of classes are described as the hub does it."""
+    features = {name: {"_type": "ClassLabel", "names": of} for name, of in columns.items()}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    rows = pa.table({"image": [b"x"] * 20} | {name: [0, 1] * 10 for name in columns})
+    pq.write_table(rows.replace_schema_metadata(told), root / "a.parquet")
+
+
+def test_a_column_whose_classes_say_real_and_fake_is_the_label(tmp_path: Path) -> None:
+    class_labels(tmp_path, {"cls": ["fake", "photo"], "scene": ["indoor", "outdoor"]})
+    found = find_candidates(tmp_path)
+    assert found.table.sort_values("offset")["label"].tolist() == [1, 0] * 10
+    assert any(
+        "'cls' was read as the label" in note and "fake, photo" in note for note in found.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"cls": ["fake", "photo"], "kind": ["real", "generated"]},
+        {"cls": ["left", "right"], "kind": ["a", "b"]},
+    ],
+)
+def test_other_columns_of_classes_are_asked_about(
+    tmp_path: Path, columns: dict[str, list[str]]
+) -> None:
+    class_labels(tmp_path, columns)
+    with pytest.raises(AigiError, match=r"lacks the column label.*cls \(.*kind \(.*label=") as told:
+        find_candidates(tmp_path)
+    assert "manifest" not in str(told.value)
 
 
 def test_a_dry_run_with_questions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    touch(tmp_path, "cat/real", "cat/fake")
+    touch(tmp_path, "cat/real", "cat/fake", n=10)
     assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2
     assert "Question 1: A generator is called 'cat'" in capsys.readouterr().out
     again = ["ingest", "--images", str(tmp_path), "--dry-run", "--rename", "cat=stylegan2"]

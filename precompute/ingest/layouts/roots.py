@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,7 @@ from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree,
 from precompute.ingest.layouts.samples import sample
 from precompute.ingest.polarity import nearest_class
 from precompute.ingest.tables import read_table
-from precompute.ingest.walk import looks_like_image, shown, some
+from precompute.ingest.walk import is_no_image, looks_like_image, shown, some
 
 GENERATED, RECORDS = "manifest.csv", "records.jsonl"
 """The table that ``precompute generate`` writes beside its images at the end of a run, and what it
@@ -117,6 +117,7 @@ def parse(tree: Tree) -> Reading | None:
                 continue
             name = inner[0]
         places[path] = Place(label, name, "all", split)
+    _refuse_empty(tree, named)
     questions = [
         f"{tree.root / where} holds {counted(n, 'image')} beside the folders that name generators:"
         f" which generator made them? Say --fake NAME={tree.root / where}, or take them out."
@@ -143,6 +144,20 @@ def parse(tree: Tree) -> Reading | None:
     reading = _with_models(reading, tree, [folder for name, folder in answers.fake if not name])
     reading = _with_photographs(reading)
     return _with_prompts(reading, tree, [folder for _, folder in answers.fake])
+
+
+def _refuse_empty(tree: Tree, named: Mapping[Folder, tuple[int, str]]) -> None:
+    """Raise AigiError for folders that were named and hold no file that may be an image."""
+    held = {_top(named, tree.folder_of(f)) for f in tree.files if not is_no_image(f.path)}
+    empty = [parts for parts in named if parts not in held]
+    if empty:
+        label, name = named[empty[0]]
+        option = "--real " if label == REAL else f"--fake {name}=" if name else "--fake "
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise AigiError(
+            f"{option}{shown(str(tree.root.joinpath(*empty[0])))} holds no image{more}: check the"
+            " folder, or leave it out."
+        )
 
 
 def _with_models(reading: Reading, tree: Tree, folders: Sequence[Path]) -> Reading:

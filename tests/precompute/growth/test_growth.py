@@ -565,6 +565,30 @@ def test_a_dry_run_says_what_would_be_added_and_changes_nothing(
     assert not (base / ".grow").exists()
 
 
+def test_add_follows_the_fewest_images_that_the_workspace_was_built_with(
+    folder: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "six"
+    few.mkdir()
+    for i in range(6):
+        make_picture(9, i).save(few / f"{i}.png")
+    options = ["--images", str(few), "--generator", "six", "--device", "cpu", "--workers", "0"]
+    command = ["add", "--workspace", str(base), *options, "--model", f"local-dir:{folder / 'tiny'}"]
+    for more in (["--dry-run"], []):
+        assert main([*command, *more]) == 2
+        assert "at least 10 are needed: six (6 in the pool all)" in capsys.readouterr().err
+    assert main([*command, "--dry-run", "--min-images", "2"]) == 2
+    assert "--min-images of at least 3" in capsys.readouterr().err
+    assert main([*command, "--dry-run", "--min-images", "4"]) == 0
+    manifest = read_manifest(base)
+    manifest["ingest"]["min_images"] = 4
+    write_manifest(base, manifest)
+    assert main([*command, "--dry-run"]) == 0
+    assert main([*command, "--min-images", "5"]) == 0
+    assert read_manifest(base)["ingest"]["min_images"] == 5
+    assert "six" in set(Workspace.open(base).images["generator"])
+
+
 def test_a_link_made_before_opens_the_same_image_and_never_one_that_bears_its_name_now(
     folder: Path, tmp_path: Path, open_app: Callable[..., AppTest]
 ) -> None:
