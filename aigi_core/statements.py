@@ -37,6 +37,19 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed else ''}.{digits}f}"
 
 
+def signed_score(value: float, digits: int = 2) -> str:
+    """A score or logit, whose sign decides a verdict: one that is not zero is never written as
+    zero, but with more digits. (A difference that rounds to zero has no sign: :func:`number`.)
+
+    >>> signed_score(1.234), signed_score(-0.0021), signed_score(0.0), signed_score(-2e-9)
+    ('+1.23', '-0.002', '0.00', '-2e-09')
+    """
+    if value == 0 or not np.isfinite(value) or round(float(value), digits):
+        return number(value, digits, signed=True)
+    enough = next((more for more in range(digits + 1, 7) if round(float(value), more)), None)
+    return f"{value:+z.{enough}f}" if enough else f"{value:+z.0e}"
+
+
 def counted(n: float, thing: str, verb: str = "") -> str:
     """A number of things, in the singular for one; and what they do, given in the plural.
 

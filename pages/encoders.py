@@ -28,19 +28,24 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
     several = results.opened(workspace)
     table, best, by_generator = results.compared(several)
     first = table.iloc[0]
+    chosen, model = table.loc[
+        table["name"] == (best.name if best else first["name"]), ["name", "model"]
+    ].iloc[0]
+    # the name that tiles, the figure and tables have, and the model where that is called otherwise
+    called = f"{ui.name(chosen)} (model {ui.name(model)})"
+    if model.casefold() == chosen.casefold():
+        called = ui.name(chosen)
     if best is None:
         page.answer(
-            f"This workspace has one encoder, {ui.name(first['model'])}: out of domain it"
+            f"This workspace has one encoder, {called}: out of domain it"
             f" reaches balanced accuracy {first['value']:.3f} (95% interval"
             f" {first['low']:.3f} to {first['high']:.3f}, {counted(first['n'], 'cell')}). To"
             " compare it with another encoder, encode the same images with that one (the"
             " command is below)."
         )
     else:
-        model = str(table.set_index("name").loc[best.name, "model"])
-        called = f" (model {ui.name(model)})" if model.casefold() != best.name.casefold() else ""
         page.answer(
-            f"Out of domain, {ui.name(best.name)}{called}"
+            f"Out of domain, {called}"
             f" {'does best' if best.clear else 'has the highest balanced accuracy'}:"
             f" {best.numbers()}. {best.rivals_in_words('encoder')}"
             f"{differences_in_words(table, ui.name)}"

@@ -10,7 +10,7 @@ import ui
 from aigi_core import figures
 from aigi_core.errors import WorkspaceError
 from aigi_core.geometry.projection import CELLED, TITLES, ImageMap, MapSettings
-from aigi_core.statements import counted
+from aigi_core.statements import counted, signed_score
 from ui import results
 from ui.bodies import choices
 from ui.results import maps
@@ -105,7 +105,7 @@ def show(
                 [
                     Tile(
                         int(i["row"]),
-                        [str(i["source"]), f"score {i['score']:+z.2f}", str(i["split"])],
+                        [str(i["source"]), f"score {signed_score(i['score'])}", str(i["split"])],
                         str(i["verdict"]),
                         key=str(i["path"]),
                     )

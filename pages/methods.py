@@ -41,6 +41,7 @@ READ = (
     "title",
     "measured_on",
     "ood",
+    "all_generators",
     "difference",
     "q_value",
     "auc",
@@ -111,12 +112,13 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             " fine-tuned detectors time by the clock."
         ),
     )
+    where = boards.where_measured(table)
     with page.picture(
-        "Balanced accuracy out of domain, by method, with 95% intervals. Click a method to open"
+        f"Balanced accuracy {where}, by method, with 95% intervals. Click a method to open"
         f" it.{OTHER_CELLS if other_cells else ''}"
     ):
-        drawn = estimates(table, "ood", table["title"], n=table["cells"])
-        draw = partial(figures.out_of_domain_intervals, drawn, "method")
+        drawn = estimates(table, "ood", table["title"], n=table["cells"], note=table["measured_on"])
+        draw = partial(figures.out_of_domain_intervals, drawn, "method", where)
         page.figure("methods", draw, table=drawn, clicks=open_method)
     parts_of(page, table)
 
@@ -125,8 +127,9 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
     """All numbers, one method, encoders, own texts, fine-tuning."""
 
     def all_numbers() -> None:
+        split = boards.by_what_is_measured(table)
         with page.section(text=boards.comparison(table, ui.name)):
-            page.table("board", table.drop(columns="method"), shown=READ)
+            page.table("board", split.drop(columns="method"), shown=READ)
 
     def one_method() -> None:
         with page.section():

@@ -35,6 +35,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="scores above it mean fake (reversed: below it), such as 0.5 for probabilities; by"
         " default one that 5%% of the real validation images exceed",
     )
+    add(
+        "--ignore-unknown",
+        action="store_true",
+        help="leave out rows of images that the workspace does not have, as after 'remove', and say"
+        " how many",
+    )
     add_naming(parser)
 
 
@@ -73,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.file.is_file():
         raise AigiError(f"There is no file of scores {args.file}: check the path.")
     by, keys, scores = read_scores(args.file, parse_columns(args.columns, (*KEYS, "score")))
-    matched, mistakes = matched_scores(workspace, keys, scores, by)
+    matched, mistakes, left_out = matched_scores(
+        workspace, keys, scores, by, ignore_unknown=args.ignore_unknown
+    )
     threshold, how = args.threshold, ""
     if threshold is None:
         try:
@@ -95,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
                 mistakes=mistakes,
             )
             + how
+            + left_out
             + where_shown(workspace)
         )
     return 0

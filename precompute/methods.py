@@ -16,6 +16,7 @@ from aigi_core.statements import counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.board import (
     REFERENCE,
+    by_what_is_measured,
     comparison,
     highest,
     measure_method,
@@ -102,7 +103,8 @@ def by_hand(file: Path) -> str:
 
 def page_of(table: pd.DataFrame) -> str:
     """The board as a page of markdown: a conclusion, the table, and how it was made."""
-    best = highest(table)
+    best, split = highest(table), by_what_is_measured(table)
+    columns = [*COLUMNS, "Over all generators"] if "all_generators" in split else COLUMNS
     lines = [
         "# Which way of detecting should I use?",
         "",
@@ -110,10 +112,10 @@ def page_of(table: pd.DataFrame) -> str:
         f" {counted(best.of, 'method')} on"
         f" these images, {best.numbers()}. {comparison(table)}",
         "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{' --- |' * len(COLUMNS)}",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
     ]
-    for _, row in table.iterrows():
+    for _, row in split.iterrows():
         compared = pd.notna(row["difference"])
         cells = [
             row["title"],
@@ -131,6 +133,8 @@ def page_of(table: pd.DataFrame) -> str:
             f"{row['train_seconds']:.2f}",
             f"{row['score_seconds']:.2f}",
         ]
+        if len(columns) > len(COLUMNS):
+            cells.append(_with_interval(row, "all_generators"))
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
@@ -150,7 +154,8 @@ def page_of(table: pd.DataFrame) -> str:
         "",
         "Imported and fine-tuned rows may be of one detector: its mean is over fewer cells, so that"
         " it is no candidate for the highest; it is compared with logistic regression trained on"
-        " the same generator, where it has seen one.",
+        " the same generator, where it has seen one. Where it is not known what it was trained on,"
+        " no number of its row is out of domain.",
         "",
         "Scores of a detector that others trained become a row of the page Methods with",
         "`python -m precompute import-scores` (see the README).",
@@ -201,7 +206,7 @@ COLUMNS = (
     "On fakes",
     "Same family",
     "Other family",
-    "Least found, unseen",
+    "Least found",
     "Calibration error, in domain",
     "Calibration error, out of domain",
     "Train, s",

@@ -14,7 +14,7 @@ from aigi_core.figures.theme import LIGHT, Style, Theme, finish, label
 from aigi_core.figures.theme import labels as unique_labels
 from aigi_core.figures.tooltips import measured, tip
 from aigi_core.reprs import ShortRepr
-from aigi_core.statements import counted, number, part_counted
+from aigi_core.statements import counted, number, part_counted, signed_score
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -268,7 +268,8 @@ def score_histogram(
             mode="lines",
             name=label(name, 48),
             line=dict(color=theme.ink, width=1.6, dash=dashes[i % 3]),
-            hovertemplate=f"Threshold, {label(name, 60)}: {threshold:+z.3f}<extra></extra>",
+            hovertemplate=f"Threshold, {label(name, 60)}: {signed_score(threshold, 3)}"
+            "<extra></extra>",
         )
     figure.update_xaxes(title_text=score_title)
     figure.update_yaxes(title_text="Images")

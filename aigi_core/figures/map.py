@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from aigi_core.figures.theme import LIGHT, Style, Theme, colour_bar, finish, label
-from aigi_core.statements import counted
+from aigi_core.statements import counted, signed_score
 
 _MANY = 1500
 """Points beyond which WebGL draws them."""
@@ -44,7 +44,7 @@ def image_points(
         beside = (
             [""] * len(part)
             if by in shown
-            else part[by].map((by + ": {:+z.2f}").format)
+            else [f"{by}: {signed_score(value)}" for value in part[by]]
             if numeric
             else [f"{by}: {label(str(text), 40)}" for text in part[by]]
         )
@@ -82,7 +82,7 @@ def image_cells(
     def texts(name: str, part: pd.DataFrame) -> list[str]:
         numeric = pd.api.types.is_numeric_dtype(part[by])
         about = (
-            part[by].map("mean {:+z.2f}".format)
+            [f"mean {signed_score(value)}" for value in part[by]]
             if numeric
             else part["share"].map("{:.0%} of them".format)
         )

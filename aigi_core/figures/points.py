@@ -145,16 +145,19 @@ def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band:
     ]
 
 
-def out_of_domain_intervals(table: pd.DataFrame, of: str, *, theme: Theme = LIGHT) -> go.Figure:
+def out_of_domain_intervals(
+    table: pd.DataFrame, of: str, where: str = "out of domain", *, theme: Theme = LIGHT
+) -> go.Figure:
     """:func:`intervals` of balanced accuracies out of domain, beside chance.
 
     Args:
         of: what a line stands for, such as ``method``.
+        where: what the means are over, where not all are out of domain.
     """
     return intervals(
         table,
-        alt=f"Balanced accuracy out of domain of each {of}, with 95% intervals.",
-        value_title="Balanced accuracy out of domain",
+        alt=f"Balanced accuracy {where} of each {of}, with 95% intervals.",
+        value_title=f"Balanced accuracy {where}",
         reference=0.5,
         theme=theme,
     )

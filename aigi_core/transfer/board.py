@@ -498,6 +498,29 @@ def unknown(table: pd.DataFrame) -> pd.Series:
     return table["measured_on"] == ALL
 
 
+def where_measured(table: pd.DataFrame) -> str:
+    """Over which cells the means of a board's rows are, for the titles of figures."""
+    every = unknown(table)
+    if not every.any():
+        return "out of domain"
+    return f"over {ALL}" if every.all() else f"out of domain or over {ALL}"
+
+
+def by_what_is_measured(table: pd.DataFrame) -> pd.DataFrame:
+    """A board whose rows over all generators have their mean in columns of its own,
+    ``all_generators`` with ``_low`` and ``_high``, and none under ``ood``."""
+    every = unknown(table)
+    if not every.any():
+        return table
+    own = ["ood", "ood_low", "ood_high"]
+    beside = {column: column.replace("ood", "all_generators") for column in own}
+    at = table.columns.get_loc("ood_high") + 1
+    parts = (table.iloc[:, :at], table.loc[every, own].rename(columns=beside), table.iloc[:, at:])
+    split = pd.concat(parts, axis=1)
+    split.loc[every, own] = np.nan
+    return split.drop(columns=own) if every.all() else split
+
+
 def _same_cells(table: pd.DataFrame) -> np.ndarray:
     [cells] = table.loc[table["method"] == REFERENCE, "cells"]
     same: np.ndarray = ((table["cells"] == cells) & ~unknown(table)).to_numpy()

@@ -27,18 +27,32 @@ HOW_TO_TELL = "import it again with --trained-on G1,G2 (or --trained-on none) to
 
 
 def matched_scores(
-    workspace: Workspace, keys: Sequence[str], scores: Sequence[float] | np.ndarray, by: str
-) -> tuple[np.ndarray, list[str]]:
-    """[N] scores of the kept images, NaN where there is none, and a sentence on each mistake:
-    scores that are not finite, keys that stand twice or that the workspace does not have, test
-    images without a score; says how many.
+    workspace: Workspace,
+    keys: Sequence[str],
+    scores: Sequence[float] | np.ndarray,
+    by: str,
+    *,
+    ignore_unknown: bool = False,
+) -> tuple[np.ndarray, list[str], str]:
+    """[N] scores of the kept images, NaN where there is none; a sentence on each mistake: scores
+    that are not finite, keys that stand twice or that the workspace does not have, test images
+    without a score, saying how many; and one on rows that were left out.
 
     Args:
         keys: paths or content hashes, as ``by`` says.
+        ignore_unknown: rows of images that the workspace does not have are left out.
     """
     names = _as_named_now(workspace, keys) if by == "path" else map(str, keys)
     given = pd.Series(np.asarray(scores, np.float64), index=list(names))
-    mistakes = []
+    there = given.index.isin(workspace.all_images[by])
+    unknown, rows, left_out = given.index[~there], len(given), ""
+    mistakes: list[str] = []
+    if ignore_unknown and len(unknown):
+        given = given[there]
+        left_out = (
+            f" {part_counted(len(unknown), rows, 'score', 'were')} left out, of images that"
+            f" {workspace.path} does not have; the first is {unknown[0]!r}."
+        )
     wrong = given.index[~np.isfinite(given)]
     if len(wrong):
         mistakes.append(
@@ -51,13 +65,13 @@ def matched_scores(
             f"{counted(len(set(twice)), 'image', 'have')} more than one score, the first is"
             f" {twice[0]!r}: keep one score for each image."
         )
-    unknown = given.index[~given.index.isin(workspace.all_images[by])]
-    if len(unknown):
+    if len(unknown) and not ignore_unknown:
         mistakes.append(
-            f"{part_counted(len(unknown), len(given), 'score', 'are')} of images that"
+            f"{part_counted(len(unknown), rows, 'score', 'are')} of images that"
             f" {workspace.path} does not have, the first is {unknown[0]!r}: name images by"
             f" their column {by}, such as {workspace.images[by].iloc[0]!r}"
-            f" ({workspace.path / 'images.parquet'} lists them all)."
+            f" ({workspace.path / 'images.parquet'} lists them all); if they"
+            " were removed, --ignore-unknown leaves their rows out."
         )
     images = workspace.images
     once = given[np.isfinite(given) & ~given.index.duplicated()]
@@ -69,16 +83,26 @@ def matched_scores(
             f"{part_counted(lacking.sum(), test.sum(), 'test image', 'lack')} a score, the first is"
             f" {images['path'][lacking].iloc[0]!r}: score them too."
         )
-    return matched, mistakes
+    return matched, mistakes, left_out
 
 
 def _as_named_now(workspace: Workspace, keys: Sequence[str]) -> list[str]:
     """Paths as the workspace has them, where a table was made before ``add`` named all images from
-    a folder further up: all that are unknown are known behind the same folders.
+    a folder further up; those that are known in no way stay as they are.
+
+    A name of before may be that of another image now: the way of naming that fits most rows comes
+    first, that of now where several fit as many.
     """
     known, names = set(workspace.all_images["path"]), [str(key) for key in keys]
-    above = folders_above(known, [name for name in names if name not in known])
-    return [name if name in known else above + name for name in names]
+    above = list(dict.fromkeys(["", *workspace.manifest.get("before", {}).values()]))
+    if len(above) == 1:  # put together of others, whose names are recorded nowhere
+        above.append(folders_above(known, [name for name in names if name not in known]))
+    fits = {folders: sum(folders + name in known for name in names) for folders in above}
+    ways = sorted(fits, key=lambda folders: -fits[folders])
+    return [
+        next((folders + name for folders in ways if folders + name in known), name)
+        for name in names
+    ]
 
 
 def import_scores(

@@ -7,6 +7,7 @@ import argparse
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE
 from aigi_core.statements import part_counted
+from aigi_core.transfer.imported import KIND
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, rewrite, without_outdated
 from precompute.growth.subset import add_choice, require_known, still_valid
@@ -40,6 +41,11 @@ def run(args: argparse.Namespace) -> int:
         manifest = without_outdated(workspace.manifest)
         again = rewrite(args.workspace, table, manifest, [workspace])
     kept = int((table["left_out"] == "").sum())
+    if KIND.job in again:
+        again += (
+            "\nA table of scores has rows of the removed images, too: take them out, or let"
+            f" {KIND.job} leave them out with --ignore-unknown, which says how many."
+        )
     print(
         f"{args.workspace} now holds {part_counted(kept, len(workspace.images), 'image')}. {again}"
     )

@@ -2,6 +2,7 @@
 note, and the rest of the page stands.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.assets import asset
 from aigi_core.encodings import encodings, open_encodings
 from aigi_core.errors import NotGivenError
-from aigi_core.workspace import Workspace, verify
+from aigi_core.workspace import Workspace, read_manifest, verify, write_manifest
 from tests.factory import NO_HEADS, embedding_only, make_workspace
-from tests.pages.reading import tables
+from tests.pages.reading import headline, stats, tables
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -62,6 +63,18 @@ def test_the_demos_two_encoders_stand_beside_each_other(open_app: Open) -> None:
     assert [set(table["encoder"]) for table in shown] == [{first, second}]
     app = open_app(asset("demo"), "methods", encoder=second, part="Your own texts")
     assert any("has no text tower" in note.value for note in app.info)
+
+
+def test_one_encoder_has_one_name_on_the_page(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    write_manifest(path, read_manifest(path) | {"name": "w1"})
+    model = Workspace.open(path).encoder["model"]
+    app = open_app(path, "encoders")
+    said = f"This workspace has one encoder, `w1` (model `{model}`): "
+    assert headline(app).startswith(said)
+    assert "w1" in stats(app)
 
 
 def test_a_page_of_all_encoders_says_that_it_ignores_an_unknown_one(open_app: Open) -> None:

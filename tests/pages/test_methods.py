@@ -1,5 +1,6 @@
 """The page Methods: its board by link, and what it says where it was not computed."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from aigi_core.transfer import finetuned, transfer_matrix
 from aigi_core.transfer.board import UNKNOWN, board, board_of_imports, measure_method
 from aigi_core.transfer.imported import import_scores
 from aigi_core.workspace import Workspace
+from precompute.methods import page_of
 from tests.pages.reading import noted, tables, text_of
 
 Open = Callable[..., AppTest]
@@ -52,6 +54,12 @@ def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspa
     assert app.query_params["workspace"] == synthetic.digest
 
 
+def axes_of(app: AppTest) -> list[str]:
+    """The titles of its figures' values."""
+    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    return [spec["layout"]["xaxis"]["title"]["text"].replace("<br>", " ") for spec in specs]
+
+
 def test_imported_scores_of_an_unknown_training_set(
     open_app: Open, synthetic_path: Path, tmp_path: Path
 ) -> None:
@@ -61,11 +69,26 @@ def test_imported_scores_of_an_unknown_training_set(
     app = open_app(workspace.path, "methods")
     assert not app.exception and not app.error and not app.warning
     said = text_of(app)
-    assert "accuracy over all cells of" in said and "not as out of domain" in said
+    assert "accuracy over all generators of" in said and "not as out of domain" in said
+    assert axes_of(app) == ["Balanced accuracy over all generators"]
+    [table] = tables(app)
+    assert "all generators" in table and "OOD" not in table
     measure_method(workspace, "logistic")
     app = open_app(workspace.path, "methods", which=f"lab{UNKNOWN}")
     assert not app.exception and not app.error and not app.warning
     assert "Of all cells its lowest" in text_of(app)
+    assert axes_of(app) == ["Balanced accuracy out of domain or over all generators"]
+    app = open_app(workspace.path, "methods", part="All numbers")
+    [table] = [one.set_index(one.columns[0]) for one in tables(app) if "OOD" in one]
+    filled = (table[["OOD", "all generators"]] != "–").to_dict("list")
+    unknown = [UNKNOWN in title for title in table.index]
+    assert filled == {"OOD": [not one for one in unknown], "all generators": unknown}
+    [head, _, *rows] = [
+        line.split(" | ") for line in page_of(board(workspace)).splitlines() if line[:1] == "|"
+    ]
+    at = head.index("Out of domain"), head.index("Over all generators |")
+    for row in rows:
+        assert [row[k].startswith("-") for k in at] == [UNKNOWN in row[0], UNKNOWN not in row[0]]
 
 
 def test_imported_scores_are_shown_without_a_board(

@@ -3,6 +3,8 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import pytest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.transfer import board as boards
-from aigi_core.transfer.imported import stored_import, training_told
+from aigi_core.transfer.imported import _as_named_now, stored_import, training_told
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -175,6 +177,48 @@ def test_bad_input_is_one_sentence(
     assert main(base) == 2
     assert "There is no file of scores" in capsys.readouterr().err
     assert not (workspace.path / "results" / "imported").exists()
+
+
+def test_rows_of_images_that_were_removed_are_left_out_when_told_and_counted(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, file = table_of(workspace, workspace.domains.generators[0]), tmp_path / "lab.csv"
+    gone = int((workspace.images["generator"] == "gamma-diff").sum())
+    path = str(workspace.path)
+    assert run(workspace, table, file, "--trained-on", "none") == 0
+    # scores that were not kept: the images are divided anew, then some are removed
+    assert main(["splits", "--workspace", path, "--seed", "5"]) == 0
+    capsys.readouterr()
+    assert main(["remove", "--workspace", path, "--generators", "gamma-diff"]) == 0
+    said = capsys.readouterr().out
+    assert "import-scores" in said and "--ignore-unknown" in said
+    changed = Workspace.open(workspace.path)
+    assert run(changed, table, file, "--trained-on", "none") == 2
+    error = capsys.readouterr().err
+    assert f"{gone} of {len(table)} scores are of images" in error and "--ignore-unknown" in error
+    assert run(changed, table, file, "--trained-on", "none", "--ignore-unknown") == 0
+    assert f"{gone} of {len(table)} scores were left out" in capsys.readouterr().out
+    test = changed.images.loc[changed.images["split"] == "test", "path"]
+    np.testing.assert_allclose(
+        stored_import(changed, "lab").arrays("scores.npz")["test"],
+        table.set_index("path")["score"].loc[test],
+    )
+    # test images without a score are never passed over
+    less = table[table["path"] != test.iloc[0]]
+    assert run(changed, less, file, "--ignore-unknown") == 2
+    assert f"1 of {len(test)} test images lacks a score" in capsys.readouterr().err
+
+
+def test_a_table_of_names_of_before_means_the_images_of_before(workspace: Workspace) -> None:
+    """Also where some are gone, and where a new image bears a name of before."""
+    names = workspace.images["path"].tolist()
+    images = workspace.all_images.assign(path="a/" + workspace.all_images["path"])
+    images.loc[0, "path"] = names[3]  # a new image, in the place of a removed one
+    manifest = {**workspace.manifest, "before": {"0": "a/"}}
+    changed = cast(Workspace, SimpleNamespace(all_images=images, manifest=manifest))
+    now = _as_named_now(changed, names)
+    assert now == [names[0], *(f"a/{name}" for name in names[1:])]
+    assert _as_named_now(changed, [*images["path"]]) == [*images["path"]]
 
 
 def test_two_rows_of_the_board_are_compared_as_the_board_compares_them(

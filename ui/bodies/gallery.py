@@ -16,7 +16,7 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.explain.neighbours import neighbours
-from aigi_core.statements import counted, part_counted
+from aigi_core.statements import counted, part_counted, signed_score
 from aigi_core.transfer import SIZES, filter_gallery, gallery, verdict_shares
 from aigi_core.workspace import Workspace
 from ui import results
@@ -180,7 +180,7 @@ def tiles(
             i["row"],
             [
                 i["generator"],
-                f"{i['verdict']}, {i['score']:+z.2f}",
+                f"{i['verdict']}, {signed_score(i['score'])}",
                 *filter(None, [evidence.get(i["row"])]),
                 f"{i['width']} × {i['height']} {i['format']}",
             ],
@@ -230,8 +230,8 @@ def show_evidence(page: Page, key: str, setting: results.Setting, row: int, imag
     base = results.average_real(page.workspace, setting, row).logit
     score = float(evidence.logit[0] + base.mean())
     st.markdown(
-        f"**Why:** its score is {score:+z.2f}, that of the average real test image"
-        f" {base.mean():+z.2f} (n = {len(base)}). The bars show where the difference of"
+        f"**Why:** its score is {signed_score(score)}, that of the average real test image"
+        f" {signed_score(base.mean())} (n = {len(base)}). The bars show where the difference of"
         f" {evidence.logit[0]:+z.2f} comes from; they add up to it."
     )
     page.figure(key, partial(figures.evidence_bars, terms), table=terms, clicks=("head",))
@@ -244,7 +244,7 @@ def show_image(page: Page, image: pd.Series, setting: results.Setting, row: int)
     """One image opened: the picture, its facts, and what each head adds to its score."""
     left, right = st.columns([1, 2], gap="large")
     with left:
-        lines = [image["generator"], f"{image['verdict']}, score {image['score']:+z.2f}"]
+        lines = [image["generator"], f"{image['verdict']}, score {signed_score(image['score'])}"]
         page.images(
             [Tile(int(image["row"]), lines, "right" if image["right"] else "wrong")], width=300
         )

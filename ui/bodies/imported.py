@@ -21,6 +21,7 @@ SHOWN = (
     "title",
     "measured_on",
     "ood",
+    "all_generators",
     "in_domain",
     "auc",
     "real",
@@ -39,13 +40,11 @@ def show(page: Page, missing: NotMadeError) -> None:
         raise missing
     first, unknown = table.iloc[0], boards.unknown(table)
     note = f" {NOT_TOLD}." if unknown.iloc[0] else ""
-    where = "over all cells" if unknown.iloc[0] else "out of domain"
-    scope = "over all cells or out of domain" if unknown.any() else "out of domain"
-    scope = "over all cells" if unknown.all() else scope
+    scope = boards.where_measured(table)
     page.answer(
         f"{counted(len(table), 'imported or fine-tuned detector', 'are')} stored, but not"
         f" compared with logistic regression yet. {name(first['title'])} has a balanced"
-        f" accuracy {where} of **{first['ood']:.3f}** (95% interval"
+        f" accuracy {boards.where_measured(table.head(1))} of **{first['ood']:.3f}** (95% interval"
         f" {first['ood_low']:.3f} to {first['ood_high']:.3f},"
         f" {counted(int(first['cells']), 'cell')}).{note}"
     )
@@ -71,12 +70,13 @@ def show(page: Page, missing: NotMadeError) -> None:
         intervals=intervals_in_words(DEFAULT_METRIC, "largest"),
     )
     with page.picture(f"Balanced accuracy {scope}, by detector, with 95% intervals."):
-        drawn = estimates(table, "ood", table["title"], n=table["cells"])
-        draw = partial(figures.out_of_domain_intervals, drawn, "detector")
+        drawn = estimates(table, "ood", table["title"], n=table["cells"], note=table["measured_on"])
+        draw = partial(figures.out_of_domain_intervals, drawn, "detector", scope)
         page.figure("imported", draw, table=drawn)
     with page.section("All numbers"):
         ends = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]
-        page.table("imported-board", table[[one for one in ends if one in table]])
+        split = boards.by_what_is_measured(table)
+        page.table("imported-board", split[[one for one in ends if one in split]])
     with page.section(
         "Compare it",
         "This command measures logistic regression on the same images; without --methods it"

@@ -28,7 +28,15 @@ from aigi_core.inspection.survival import survival
 from aigi_core.inspection.unseen import Trust
 from aigi_core.manifest import TOGETHER
 from aigi_core.perturb import ladder
-from aigi_core.statements import DEFAULT_RATE, Finding, agreeing, counted, estimated, p_text
+from aigi_core.statements import (
+    DEFAULT_RATE,
+    Finding,
+    agreeing,
+    counted,
+    estimated,
+    p_text,
+    signed_score,
+)
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import attribution
@@ -208,9 +216,8 @@ def _no_calls(judged: Judged) -> str:
 def stats(judged: Judged) -> list[Stat]:
     """The chosen detector's probability and logit, and how unlike anything known the image is."""
     mine, far, panel = judged.mine, judged.far, judged.panel
-    limits = (
-        f"called real up to {mine['real_below']:+z.2f}, generated above {mine['fake_above']:+z.2f}"
-    )
+    ends = (signed_score(mine[end]) for end in ("real_below", "fake_above"))
+    limits = "called real up to {}, generated above {}".format(*ends)
     return [
         Stat(
             "Probability of being generated",
@@ -223,7 +230,7 @@ def stats(judged: Judged) -> list[Stat]:
         ),
         Stat(
             "Logit, not calibrated",
-            f"{mine['logit']:+z.2f}",
+            signed_score(mine["logit"]),
             limits,
             help="The detector's own log-odds, which is explained below.",
         ),
@@ -430,8 +437,8 @@ def why(page: Page, judged: Judged) -> tuple[Parts, list[str], Region]:
         [(int(layer), int(index)) for layer, index in heads[["layer", "head"]].to_numpy()]
     )
     page.finding(
-        f"Its logit is {evidence.logit:+z.2f}, that of the average real test image"
-        f" {average.logit.mean():+z.2f} (n = {len(average.rows)}). Of the difference of"
+        f"Its logit is {signed_score(evidence.logit)}, that of the average real test image"
+        f" {signed_score(average.logit.mean())} (n = {len(average.rows)}). Of the difference of"
         f" **{compared.logit[0]:+z.2f}**, **{compared.heads.sum():+z.2f}** comes from the heads and"
         f" **{compared.remainder[0]:+z.2f}** from everything else (MLPs, biases, position)."
     )
@@ -490,8 +497,9 @@ def what_if(page: Page, judged: Judged, parts: Parts, names: list[str], region: 
     reading = judged.panel.reading(judged.at)
     logits = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
     before, then = (judged.panel.probability(judged.at, logit, judged.prior) for logit in logits)
+    told = [signed_score(float(logit), 3) for logit in logits]
     page.finding(
-        f"Without {inspection.in_words(removal)}: logit **{logits[0]:+z.3f} → {logits[1]:+z.3f}**,"
+        f"Without {inspection.in_words(removal)}: logit **{told[0]} → {told[1]}**,"
         f" probability **{before[0]:.3f} → {then[0]:.3f}** (95% interval {then[1]:.3f} to"
         f" {then[2]:.3f})."
     )

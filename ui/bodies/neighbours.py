@@ -9,7 +9,7 @@ from aigi_core.detectors.methods.base import protocol_of
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.detectors.protocol import splits_needed
 from aigi_core.explain.neighbours import deciding_neighbours
-from aigi_core.statements import counted
+from aigi_core.statements import counted, signed_score
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page
 
@@ -32,8 +32,8 @@ def show_evidence(
         f"**Why:** of the images that it was trained on ({trained_on(detector)}), the"
         f" {counted(detector.k, 'nearest fake', 'have')} a mean cosine of {means['fake']:z.3f}, the"
         f" {counted(detector.k, 'nearest real image')} of {means['real']:z.3f}."
-        f" The difference, minus an offset set on validation images ({detector.offset:+z.3f}), is"
-        f" its score: {score:+z.3f}, nearer to"
+        " The difference, minus an offset set on validation images"
+        f" ({signed_score(detector.offset, 3)}), is its score: {signed_score(score, 3)}, nearer to"
         f" {'fakes' if score > detector.threshold else 'real images'}."
     )
     if row is not None and (near["row"] == row).any():

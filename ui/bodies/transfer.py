@@ -18,7 +18,7 @@ from aigi_core.calibration import CalibrationError, thresholds
 from aigi_core.detectors.methods.neighbours import NeighbourDetector
 from aigi_core.errors import NotGivenError
 from aigi_core.manifest import FAKE, REAL
-from aigi_core.statements import counted, p_text, part_counted
+from aigi_core.statements import counted, p_text, part_counted, signed_score
 from aigi_core.transfer import METRICS, Cell, Metric, Order, TransferMatrix
 from aigi_core.workspace import Workspace
 from ui import results
@@ -160,7 +160,7 @@ def show_mistakes(page: Page, wrong: pd.DataFrame, key: str, most: int) -> None:
     paths = page.workspace.images["path"]
     page.images(
         [
-            Tile(int(i), ["", f"score {score:+z.2f}"], "wrong", key=str(paths.iloc[i]))
+            Tile(int(i), ["", f"score {signed_score(score)}"], "wrong", key=str(paths.iloc[i]))
             for i, score in wrong.head(most)[["row", "score"]].itertuples(index=False)
         ],
         width=90,

@@ -11,7 +11,7 @@ from html import escape
 
 import pandas as pd
 
-from aigi_core.statements import number, p_number
+from aigi_core.statements import number, p_number, signed_score
 
 NONE = "–"
 SHOWN = 200
@@ -19,6 +19,10 @@ SHOWN = 200
 PROBABILITIES = ("p", "q", "p_value", "q_value", "p_all_heads", "adjusted", "corrected", "next_p")
 """Columns of p- and q-values, which are written as in sentences."""
 P_VALUE = "p"
+"""The format of such a column."""
+SCORES = ("score", "logit")
+"""Columns of scores, whose sign decides a verdict and is never lost by rounding."""
+SCORE = "score"
 """The format of such a column."""
 DIFFERENCES = ("change", "difference", "difference_stored", "difference_original", "gain", "next")
 """Columns of differences of shares, which are written in percentage points, as in sentences; a
@@ -60,6 +64,10 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "auc": ("AUC", "Area under the ROC curve."),
     "ood": ("OOD", "Out of domain: on generators that the detector has never seen."),
+    "all_generators": (
+        "all generators",
+        "Balanced accuracy over all generators, of detectors whose training set is not known.",
+    ),
     "measured_on": (
         "measured on",
         "Generators that the detector has not seen (out of domain); all of them where it is not"
@@ -104,14 +112,15 @@ def column_help(column: str) -> str | None:
 
 
 def format_of(table: pd.DataFrame, column: str, formats: Mapping[str, str] | None = None) -> str:
-    """How a column's numbers are written: a format of Python, :data:`P_VALUE`, :data:`POINTS` or
-    "" (as they are).
+    """How a column's numbers are written: a format of Python, :data:`P_VALUE`, :data:`POINTS`,
+    :data:`SCORE` or "" (as they are).
     """
     if formats and column in formats:
         return formats[column]
     if table[column].dtype.kind != "f":
         return ""
-    return P_VALUE if column in PROBABILITIES else POINTS if column in DIFFERENCES else "%.3f"
+    forms = dict.fromkeys(PROBABILITIES, P_VALUE) | dict.fromkeys(DIFFERENCES, POINTS)
+    return (forms | dict.fromkeys(SCORES, SCORE)).get(column, "%.3f")
 
 
 def _titled(column: str, form: str) -> str:
@@ -377,6 +386,8 @@ def _cell(value: object, form: str) -> str:
         return "yes" if value else "no"
     if form == P_VALUE:
         return p_number(float(str(value)))
+    if form == SCORE:
+        return signed_score(float(str(value)), 3)
     if form == POINTS:
         return number(100 * float(str(value)), 1, signed=True)
     if form and isinstance(value, float | int):

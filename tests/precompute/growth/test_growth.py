@@ -642,12 +642,15 @@ def test_names_of_before_are_understood_after_images_from_elsewhere_were_added(
     said = capsys.readouterr().out
     assert "begin with base/; tables of scores with the names of before are still read." in said
     grown = Workspace.open(base)
-    matched, mistakes = matched_scores(grown, names, np.arange(len(names), dtype=float), "path")
+    matched, mistakes, _ = matched_scores(grown, names, np.arange(len(names), dtype=float), "path")
     by_path = dict(zip(grown.images["path"], matched, strict=True))
     assert [by_path[f"base/{name}"] for name in names] == list(range(len(names)))
     assert not any("does not have" in mistake for mistake in mistakes)
-    [_, unknown] = matched_scores(grown, [*names, "x/y.png"], np.zeros(len(names) + 1), "path")
-    assert any("does not have" in mistake for mistake in unknown)
+    rows = dict(zip([*names, "x/y.png"], range(len(names) + 1), strict=True))
+    matched, unknown, _ = matched_scores(grown, list(rows), np.array([*rows.values()]), "path")
+    by_path = dict(zip(grown.images["path"], matched, strict=True))
+    assert [by_path[f"base/{name}"] for name in names] == list(range(len(names)))  # row by row
+    assert f"1 of {len(rows)} scores is of images" in unknown[0] and "'x/y.png'" in unknown[0]
     command = ["ingest", "--images", str(folder / "images/base"), "--out", str(base)]
     assert main(command) == 2
     said = capsys.readouterr().err

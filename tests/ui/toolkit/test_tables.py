@@ -34,6 +34,11 @@ def test_a_value_stands_with_its_interval() -> None:
     assert shown["name of it"].tolist()[1] == "–"
 
 
+def test_a_score_that_rounds_to_zero_keeps_its_sign_and_a_difference_has_none() -> None:
+    table = pd.DataFrame({"score": [-0.00021, 0.1234], "change": [-0.00021, 0.1234]})
+    assert tables.readable(table).to_numpy().tolist() == [["-0.0002", "0.0"], ["+0.123", "+12.3"]]
+
+
 def test_a_page_shows_texts_escaped_and_numbers_to_the_right() -> None:
     html = tables.html(TABLE.assign(name_of_it="<b>x</b>"), alt='"a"')
     assert 'aria-label="&quot;a&quot;"' in html and "<b>" not in html
