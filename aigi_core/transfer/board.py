@@ -514,7 +514,7 @@ def by_what_is_measured(table: pd.DataFrame) -> pd.DataFrame:
         return table
     own = ["ood", "ood_low", "ood_high"]
     beside = {column: column.replace("ood", "all_generators") for column in own}
-    at = table.columns.get_loc("ood_high") + 1
+    at = list(table.columns).index("ood_high") + 1
     parts = (table.iloc[:, :at], table.loc[every, own].rename(columns=beside), table.iloc[:, at:])
     split = pd.concat(parts, axis=1)
     split.loc[every, own] = np.nan

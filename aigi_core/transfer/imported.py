@@ -45,8 +45,8 @@ def matched_scores(
     names = _as_named_now(workspace, keys) if by == "path" else map(str, keys)
     given = pd.Series(np.asarray(scores, np.float64), index=list(names))
     there = given.index.isin(workspace.all_images[by])
-    unknown, rows, left_out = given.index[~there], len(given), ""
-    mistakes: list[str] = []
+    unknown, rows = given.index[~there], len(given)
+    left_out, mistakes = "", []
     if ignore_unknown and len(unknown):
         given = given[there]
         left_out = (
