@@ -36,8 +36,9 @@ class PrintableStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on."""
-        self._stream.flush()
+        """Pass on; at the end of a process, others may have closed the stream before."""
+        if not self._stream.closed:
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""

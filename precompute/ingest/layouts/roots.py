@@ -199,9 +199,9 @@ def _with_photographs(reading: Reading) -> Reading:
     """With groups where fakes lie in folders that are called as real images (COCOFake): both belong
     together."""
     table = reading.table
-    parts = table["path"].str.split("/")
+    parts = ("/" + table["path"]).str.rsplit("/", n=2)
     names = parts.str[-1].str.partition(".")[0]
-    real, folder = table["label"] == REAL, parts.str[-2].fillna("")
+    real, folder = table["label"] == REAL, parts.str[-2]
     of_photograph = (table["label"] == FAKE) & folder.isin(set(names[real]) - {""})
     if not of_photograph.any():
         return reading
