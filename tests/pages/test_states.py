@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from aigi_core.workspace import Workspace, write_manifest
 from precompute.__main__ import main
 from tests.factory import edit_images, without_heads
-from tests.pages.reading import bare_statistics, notes
+from tests.pages.reading import bare_statistics, notes, text_of
 from ui.toolkit.router import PAGES
 
 Open = Callable[..., AppTest]
@@ -78,7 +78,7 @@ SENTENCES = {
     "no heads": ("precompute encode", {"heads", "gallery"}),
     "no fakes": ("no fake images", {"overview", "transfer", "train", "heads", "words", "gallery"}),
     "no real test images": ("no real images", {"overview", "transfer", "train", "words"}),
-    "one generator": ("No detector can be compared here", {"overview"}),
+    "one generator": ("there is no other generator to test them on", {"overview"}),
     "no training fakes": ("gamma-diff", {"overview", "transfer", "words"}),
 }
 """State -> what these pages say there, at least."""
@@ -91,7 +91,7 @@ def test_what_is_missing_is_reported(
 ) -> None:
     path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
     app = open_app(path, stem)
-    result = errors(app) + notes(app)
+    result = [*errors(app), *notes(app), text_of(app)]
     says, pages = SENTENCES.get(state, ("", set()))
     assert stem not in pages or any(says in message for message in result), result
 

@@ -96,6 +96,15 @@ def test_options_that_contradict_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         list(engine_from(parser.parse_args(["--engine", "ray"])).map(os.getpid, [()]))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A Ctrl-C is obeyed: a shell's background jobs, and these tests among them, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_does_not_wait_for_what_runs(tmp_path: Path) -> None:
     """A task that would never end: after a Ctrl-C its process is gone, and the caller goes on, also
     where the system hands the signal to another thread than the one that waits.
