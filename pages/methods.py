@@ -117,7 +117,7 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
         f"Balanced accuracy {where}, by method, with 95% intervals. Click a method to open"
         f" it.{OTHER_CELLS if other_cells else ''}"
     ):
-        drawn = estimates(table, "ood", table["title"], n=table["cells"], note=table["measured_on"])
+        drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(figures.out_of_domain_intervals, drawn, "method", where)
         page.figure("methods", draw, table=drawn, clicks=open_method)
     parts_of(page, table)

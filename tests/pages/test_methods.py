@@ -55,8 +55,10 @@ def test_without_a_board_the_command_is_named(open_app: Open, synthetic: Workspa
 
 
 def axes_of(app: AppTest) -> list[str]:
-    """The titles of its figures' values."""
+    """The titles of its figures' values, each line of which has its n."""
     specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    names = [name for spec in specs for name in spec["layout"]["yaxis"]["ticktext"]]
+    assert names and all("(n = " in name for name in names)
     return [spec["layout"]["xaxis"]["title"]["text"].replace("<br>", " ") for spec in specs]
 
 

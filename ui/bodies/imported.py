@@ -70,7 +70,7 @@ def show(page: Page, missing: NotMadeError) -> None:
         intervals=intervals_in_words(DEFAULT_METRIC, "largest"),
     )
     with page.picture(f"Balanced accuracy {scope}, by detector, with 95% intervals."):
-        drawn = estimates(table, "ood", table["title"], n=table["cells"], note=table["measured_on"])
+        drawn = estimates(table, "ood", table["title"], n=table["cells"])
         draw = partial(figures.out_of_domain_intervals, drawn, "detector", scope)
         page.figure("imported", draw, table=drawn)
     with page.section("All numbers"):
