@@ -12,7 +12,7 @@ from aigi_core import figures
 from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import ALPHA, Finding, counted, number, part_counted
-from aigi_core.transfer import d_eval
+from aigi_core.transfer import d_eval_rows
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import choices
@@ -27,7 +27,7 @@ def linked(
         atlas.summary, atlas.geometry, measure, DEFAULT_METRIC, beyond_random=beyond_random
     )
     changes["images"] = [
-        len(workspace.domains.rows(d_eval(workspace.domains, pair), "test"))
+        len(d_eval_rows(workspace.domains, pair))
         for pair in zip(changes["a"], changes["b"], strict=True)
     ]
     return changes, rank_correlation_of_pairs(changes)

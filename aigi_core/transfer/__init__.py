@@ -29,7 +29,7 @@ from aigi_core.transfer.matrix import (
     transfer_matrix,
 )
 from aigi_core.transfer.ordering import MATRIX_ORDERS, Order, matrix_order
-from aigi_core.transfer.pairs import Pair, d_eval
+from aigi_core.transfer.pairs import Pair, d_eval, d_eval_rows
 from aigi_core.transfer.stability import SelectionStability, selection_stability
 from aigi_core.transfer.training_sets import (
     TargetRanking,
@@ -65,6 +65,7 @@ __all__ = [
     "TransferMatrix",
     "arrange",
     "d_eval",
+    "d_eval_rows",
     "difference",
     "draw_counts",
     "evaluate",

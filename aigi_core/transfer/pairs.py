@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+import numpy as np
+from jaxtyping import Int
+
 from aigi_core.errors import AigiError
 from aigi_core.manifest import Domains
 
@@ -46,6 +49,15 @@ def d_eval(
             " a third generator."
         )
     return left
+
+
+def d_eval_rows(domains: Domains, d_search: Iterable[str]) -> Int[np.ndarray, " n"]:
+    """Rows of the test images that a search on D_search is judged on.
+
+    Raises:
+        AigiError: see :func:`d_eval`.
+    """
+    return domains.rows(d_eval(domains, d_search), "test")
 
 
 def parse_pairs(text: str, domains: Domains) -> tuple[Pair, ...]:

@@ -47,7 +47,7 @@ from aigi_core.transfer import (
     TargetRanking,
     TrainSet,
     TransferMatrix,
-    d_eval,
+    d_eval_rows,
     difference,
     highest_change,
     make_training_sets,
@@ -497,8 +497,7 @@ def removal_geometry(
     workspace: Workspace, pair: Pair, removed: tuple[int, ...]
 ) -> GeometryComparison:
     """What a removal does to the shape of the space, on the test images of its D_eval."""
-    rows = workspace.domains.rows(d_eval(workspace.domains, pair), "test")
-    embedding = EMBEDDING.matrix(workspace, rows)
+    embedding = EMBEDDING.matrix(workspace, d_eval_rows(workspace.domains, pair))
     return compare_geometry(embedding, ~np.isin(np.arange(embedding.shape[1]), removed))
 
 

@@ -51,6 +51,17 @@ def stem_of(path: str) -> str:
     return f"{folder}/{name.rpartition('.')[0] or name}"
 
 
+def folder_and_name(paths: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The last folder of each path, empty for none, and its file's name up to the first dot.
+
+    Example:
+        >>> [list(part) for part in folder_and_name(pd.Series(["a/b/c.x.png", "d.png"]))]
+        [['b', ''], ['c', 'd']]
+    """
+    parts = ("/" + paths).str.rsplit("/", n=2)
+    return parts.str[-2], parts.str[-1].str.partition(".")[0]
+
+
 def split_of(path: str) -> str:
     """The split that a path names by a folder, an archive or a table (``train-0003.tar``), in the
     data set's own word; empty for none."""

@@ -8,7 +8,16 @@ import re
 from dataclasses import replace
 
 from aigi_core.manifest import FAKE, REAL
-from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder, stem_of
+from precompute.ingest.layouts.base import (
+    Folder,
+    Layout,
+    Place,
+    Reading,
+    Tree,
+    by_folder,
+    folder_and_name,
+    stem_of,
+)
 
 SHAPE = "<COCO>/.../<photograph>.jpg beside <fakes>/{train,val}2014/<photograph>/"
 _NAME = re.compile(r"COCO_(train|val)2014_\d{12}", re.IGNORECASE)
@@ -37,8 +46,7 @@ def parse(tree: Tree) -> Reading | None:
     if reading is None:
         return None
     table = reading.table
-    folders = table["path"].str.split("/").str[-2].fillna("")
-    names = table["path"].str.rpartition("/")[2].str.partition(".")[0]
+    folders, names = folder_and_name(table["path"])
     own = names.where(table["label"] == REAL, folders)
     table["group"] = own.where(table["label"].isin([REAL, FAKE]), "")
     named = own.str.extract(_NAME, expand=False).str.lower().fillna("")

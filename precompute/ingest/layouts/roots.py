@@ -16,7 +16,15 @@ from aigi_core.remote import common_folder
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
-from precompute.ingest.layouts.base import Folder, Layout, Place, Reading, Tree, by_folder
+from precompute.ingest.layouts.base import (
+    Folder,
+    Layout,
+    Place,
+    Reading,
+    Tree,
+    by_folder,
+    folder_and_name,
+)
 from precompute.ingest.layouts.samples import sample
 from precompute.ingest.polarity import nearest_class
 from precompute.ingest.tables import read_table
@@ -199,9 +207,8 @@ def _with_photographs(reading: Reading) -> Reading:
     """With groups where fakes lie in folders that are called as real images (COCOFake): both belong
     together."""
     table = reading.table
-    parts = ("/" + table["path"]).str.rsplit("/", n=2)
-    names = parts.str[-1].str.partition(".")[0]
-    real, folder = table["label"] == REAL, parts.str[-2]
+    folder, names = folder_and_name(table["path"])
+    real = table["label"] == REAL
     of_photograph = (table["label"] == FAKE) & folder.isin(set(names[real]) - {""})
     if not of_photograph.any():
         return reading
