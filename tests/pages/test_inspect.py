@@ -27,6 +27,7 @@ from aigi_core.inspection.intake import encode
 from aigi_core.inspection.novelty import held_out_distances, novelty
 from aigi_core.inspection.panel import Panel, build_panel
 from aigi_core.inspection.parts import Parts, Removal
+from aigi_core.statements import signed_score
 from aigi_core.workspace import Workspace, write_manifest
 from tests.conftest import ROOT
 from tests.factory import with_images, without_heads
@@ -125,9 +126,8 @@ def test_what_if_is_the_librarys(open_app: Open, synthetic: Workspace) -> None:
     parts = Parts.of_row(synthetic, row)
     removal = Removal(((0, 0), (1, 2)), (), (3, 10, 11, 12))
     before, after = parts.evidence(reading).logit, parts.evidence(reading, removal).logit
-    assert f"**{before:+.3f} → {after:+.3f}**" in text_of(
-        app
-    ) and "Without head 0.0, head 1.2, 4 components: logit" in text_of(app)
+    assert f"**{signed_score(before, 3)} → {signed_score(after, 3)}**" in text_of(app)
+    assert "Without head 0.0, head 1.2, 4 components: logit" in text_of(app)
     probability = result.probability(result.index("beta-diff"), after, 0.01)[0]
     assert f"→ {probability:.3f}**" in text_of(app)
     assert app.query_params["components"] == "3, 10-12"
