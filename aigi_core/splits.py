@@ -13,7 +13,7 @@ import pandas as pd
 from aigi_core.errors import AigiError
 from aigi_core.manifest import SPLITS
 
-SPLIT_OF = {
+_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -23,7 +23,14 @@ SPLIT_OF = {
     "test": "test",
     "testing": "test",
 }
-"""What data sets call their splits (in lower case), and what they are called here."""
+SPLIT_OF = _WORDS | {
+    f"{word}{between}{part}": split
+    for word, split in _WORDS.items()
+    for between in ("_", "-", " ", "")
+    for part in ("set", "images", "imgs", "data", "split", "subset")
+}
+"""What data sets call their splits (in lower case: ``train``, ``testing``, ``val_images``), and
+what they are called here."""
 
 
 def components(*keys: Sequence[str]) -> list[str]:

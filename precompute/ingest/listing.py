@@ -205,7 +205,12 @@ def _columns(
             f" {', '.join(table.names)}"
             + (f", of which hold classes {', '.join(classes)}" if classes else "")
             + ". Name the columns meant, such as --columns"
-            f" {','.join(likely)}."
+            f" {','.join(likely)}"
+            + (
+                "; of fakes only, name the folders: --fake NAME=DIR --real DIR."
+                if "label" in missing
+                else "."
+            )
         )
     return named
 

@@ -19,7 +19,17 @@ REAL_WORDS = frozenset(
     {"real", "authentic", "genuine", "nature", "natural", "human", "photo", "original"}
 )
 FAKE_WORDS = frozenset(
-    {"fake", "ai", "generated", "ai-generated", "ai_generated", "synthetic", "artificial"}
+    {
+        "fake",
+        "ai",
+        "generated",
+        "ai-generated",
+        "ai_generated",
+        "synthetic",
+        "synthesis",
+        "synthesized",
+        "artificial",
+    }
 )
 INTEGERS = {"1": FAKE, "1.0": FAKE, "true": FAKE, "0": REAL, "0.0": REAL, "false": REAL}
 

@@ -50,6 +50,9 @@ def test_folders():
         ("train/REAL", "train/FAKE/x"),
         ("real/train", "fake/x/train"),
         ("real/Training", "fake/training/x"),
+        ("Training_set/real", "Training_set/fake/x"),
+        ("train-images/real", "train-images/fake/x"),
+        ("real/traindata", "fake/x/traindata"),
     ],
 )
 def test_folders_with_split_folders_wherever_they_stand(real, fake):

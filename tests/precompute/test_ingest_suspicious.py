@@ -350,6 +350,20 @@ def test_folders_that_tell_the_class_by_other_words_are_named(
     assert f"--real {tmp_path / real} --fake NAME={tmp_path / fake}" in str(refused.value)
 
 
+def test_folders_that_say_their_class_are_all_named_below_those_that_they_share(
+    tmp_path: Path,
+) -> None:
+    """Celeb-DF's frames: two folders of real ones; each class is one word of a name."""
+    touch(tmp_path, "set/Celeb-real/id0", "set/YouTube-real/00001", "set/Celeb-synthesis/id0_id1")
+    with pytest.raises(AigiError) as refused:
+        find_candidates(tmp_path)
+    at = tmp_path / "set"
+    assert (
+        f"--real {at / 'Celeb-real'} --real {at / 'YouTube-real'} --fake"
+        f" NAME={at / 'Celeb-synthesis'} (NAME" in str(refused.value)
+    )
+
+
 def test_labels_beside_images_that_are_no_class_give_way_to_the_folders(tmp_path: Path) -> None:
     touch(tmp_path, "real", "fake/sdxl")
     for i in range(2):

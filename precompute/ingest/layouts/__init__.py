@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -243,14 +243,19 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
     """What is said where no layout fits: what is at the top, and what could be said instead, as far
     as names and tables suggest it.
     """
-    tops = sorted({folder[0] for folder in tree.folders if folder})
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*tree.folders, strict=False))
+    above = len(list(shared))
+    tops = sorted({"/".join(folder[: above + 1]) for folder in tree.folders if folder})
     seen = ", ".join(f"{shown(top)}/" for top in tops[:8]) or "files only"
     text = f"No layout fits {tree.root} (at its top: {seen})."
     tables = [f for f in tree.files if not f.archive and f.path.lower().endswith(tables_suffixes)]
     lines = (suggested(tree.root, f.path) for f in tables[:LOOKED_AT])
     listing = list(islice(filter(None, lines), SUGGESTED))
     plain = [top for top in tops if (tree.root / top).is_dir()]
-    named = {_plain_class(top): top for top in reversed(plain) if _plain_class(top) is not None}
+    named = {
+        of: [top for top in plain if _plain_class(top.rpartition("/")[2]) == of]
+        for of in (REAL, FAKE)
+    }
     if listing:
         return f"{text} {' or '.join(listing)}."
     if arrow := [f.path for f in tree.files if f.path.lower().endswith((".arrow", ".feather"))]:
@@ -260,11 +265,12 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
             ' datasets.load_from_disk gives, .to_parquet("SPLIT.parquet")), and name the folder of'
             " these."
         )
-    if set(named) == {REAL, FAKE}:
-        real, fake = (shlex.quote(str(tree.root / named[of])) for of in (REAL, FAKE))
+    if named[REAL] and named[FAKE]:
+        options = [f"--real {shlex.quote(str(tree.root / top))}" for top in named[REAL]]
+        options += [f"--fake NAME={shlex.quote(str(tree.root / top))}" for top in named[FAKE]]
         return (
-            f"{text} If the folders say which images are real, name them: --real {real} --fake"
-            f" NAME={fake} (NAME for the generator), without --images."
+            f"{text} If the folders say which images are real, name them: {' '.join(options)}"
+            " (NAME for the generator), without --images."
         )
     return (
         f"{text} Name the folders: --real DIR --fake NAME=DIR for each generator; or give a table"
@@ -275,16 +281,14 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
 
 
 def _plain_class(folder: str) -> int | None:
-    """The class that a folder's name tells, also by its first word (``real_images``, ``fakes``)."""
-    first = re.split(r"[-_ ]", folder.strip())[0]
-    return next(
-        (
-            one
-            for word in (folder, first, first.removesuffix("s"))
-            if (one := class_of_word(word)) is not None
-        ),
-        None,
-    )
+    """The class that a word of a folder's name tells, where no other word tells the other
+    (``real_images``, ``fakes``, ``Celeb-real``, ``AiArtData``).
+    """
+    name = folder.rpartition("/")[2]
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    found = {class_of_word(one) for word in (name, *words) for one in (word, word.rstrip("s"))}
+    found -= {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _refuse_unused(answers: Answers, layout: str) -> None:

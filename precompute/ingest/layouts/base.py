@@ -334,7 +334,6 @@ def find_markers(
     class_of: Callable[[str], int | None],
     *,
     last: bool = False,
-    splits: Mapping[str, str] = SPLIT_OF,
 ) -> dict[Folder, Marked]:
     """Find the part of each path that names the class, and split folders: those whose siblings all
     are called after splits.
@@ -360,7 +359,7 @@ def find_markers(
         named = [
             i
             for i, name in enumerate(folder)
-            if _plain(name) in splits and siblings[folder[:i]] <= splits.keys() and i != at
+            if _plain(name) in SPLIT_OF and siblings[folder[:i]] <= SPLIT_OF.keys() and i != at
         ]
         plain = [i for i in range(len(folder)) if i not in named and i != at]
         label = class_of(_plain(folder[at]))
@@ -370,7 +369,7 @@ def find_markers(
             marker=folder[at],
             before=tuple(folder[i] for i in plain if i < at),
             after=tuple(folder[i] for i in plain if i > at),
-            split=splits[_plain(folder[named[0]])] if named else "",
+            split=SPLIT_OF[_plain(folder[named[0]])] if named else "",
         )
     return result
 
