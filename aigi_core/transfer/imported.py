@@ -95,7 +95,7 @@ def _as_named_now(workspace: Workspace, keys: Sequence[str]) -> list[str]:
     """
     known, names = set(workspace.all_images["path"]), [str(key) for key in keys]
     above = list(dict.fromkeys(["", *workspace.manifest.get("before", {}).values()]))
-    if len(above) == 1:  # put together of others, whose names are recorded nowhere
+    if len(above) == 1:  # put together of others before their names were recorded
         above.append(folders_above(known, [name for name in names if name not in known]))
     fits = {folders: sum(folders + name in known for name in names) for folders in above}
     ways = sorted(fits, key=lambda folders: -fits[folders])

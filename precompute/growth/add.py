@@ -159,7 +159,7 @@ def add_images(args: argparse.Namespace) -> str:
         [workspace],
         encoded=new_features,
         copies=copies,
-        prefix=old_prefix,
+        prefixes=[old_prefix],
     )
     if old_prefix:
         again += (

@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
         )
     folders = [as_path(str(recorded)).resolve() for recorded in roots]
     root = common_folder(folders)
-    tables = []
-    for workspace, folder in zip((one, two), folders, strict=True):
-        inside = folder.relative_to(root).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        table = prefixed(workspace.all_images, prefix)
-        tables.append(table)
-    first, second = tables
+    inside = [folder.relative_to(root).as_posix() for folder in folders]
+    prefixes = ["" if below == "." else f"{below}/" for below in inside]
+    first, second = (
+        prefixed(workspace.all_images, prefix)
+        for workspace, prefix in zip((one, two), prefixes, strict=True)
+    )
     own = second.set_index("path")["split"]
     second = second[~second["path"].isin(list(first["path"]))]
     both, finished = stacked(first, second)
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         }
         left_out = keep_common(manifest, two)
         copy_texts(one.path, args.out, manifest)
-        again = rewrite(args.out, result.images, manifest, [one, two])
+        again = rewrite(args.out, result.images, manifest, [one, two], prefixes=prefixes)
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())
     merged = result.images.set_index("path")

@@ -53,7 +53,7 @@ def rewrite(
     *,
     encoded: Source | None = None,
     copies: Mapping[str, Copies] | None = None,
-    prefix: str = "",
+    prefixes: Sequence[str] = (),
 ) -> str:
     """Publish a table of images with the features of its kept rows, and keep what still holds of
     the results before.
@@ -67,7 +67,9 @@ def rewrite(
         encoded: features of images that none of them holds.
         copies: perturbed copies, where not those of ``of``; pages get an operation where every
             image has one, and what is there of the others is held for the next ``perturb``.
-        prefix: what now stands before the names of the images that were there.
+        prefixes: for each of ``of``, what now stands before the names of its images, so that names
+            of before are still found; by default nothing does where ``out`` is that workspace,
+            and a new workspace knows no names of before.
 
     Returns:
         Sentences on what was kept, and what has to be computed again.
@@ -77,7 +79,9 @@ def rewrite(
     """
     before = Before.of(of[0])
     in_place = out.resolve() == of[0].path.resolve()
-    manifest = dict(manifest) | {"before": _states_before(of[0], prefix) if in_place else {}}
+    named = zip(of, prefixes or ("",) * in_place, strict=False)
+    states = [state for one, prefix in named for state in _states_before(one, prefix)]
+    manifest = dict(manifest) | {"before": dict(states[-STATES:])}
     sources = [*map(_source, of), *([encoded] if encoded else [])]
     copies = copies_of(of) if copies is None else copies
     folder = out / WORKING / NEXT
@@ -108,12 +112,12 @@ def rewrite(
         return carry(before, Workspace.open(out), *of[1:])
 
 
-def _states_before(workspace: Workspace, prefix: str) -> dict[str, str]:
-    """Digest of each earlier state -> what now stands before the names that images had in it, so
-    that a link to an image of then finds it.
+def _states_before(workspace: Workspace, prefix: str) -> list[tuple[str, str]]:
+    """Digest of each state so far, the present one last, with what now stands before the names that
+    images had in it: so a link to an image of then, or a table of scores, finds it.
     """
-    earlier = {d: prefix + of for d, of in workspace.manifest.get("before", {}).items()}
-    return dict([*earlier.items(), (workspace.digest, prefix)][-STATES:])
+    earlier = workspace.manifest.get("before", {}).items()
+    return [*((digest, prefix + above) for digest, above in earlier), (workspace.digest, prefix)]
 
 
 @contextlib.contextmanager

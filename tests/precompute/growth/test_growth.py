@@ -478,6 +478,27 @@ def test_subset_and_merge(folder: Path, at_once: Path, tmp_path: Path) -> None:
     assert verify(out) == []
 
 
+def test_a_merge_knows_the_names_that_images_had_before(at_once: Path, tmp_path: Path) -> None:
+    """Two data sets whose images bear the same names below their own folders."""
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for out, names in zip(parts, ("one", "two"), strict=True):
+        command = ["subset", "--workspace", str(at_once), "--out", str(out), "--generators", names]
+        assert main(command) == 0
+        write_manifest(out, read_manifest(out) | {"image_root": str(tmp_path / "images" / names)})
+    out = tmp_path / "c"
+    assert main(["merge", "--workspaces", *map(str, parts), "--out", str(out)]) == 0
+    one, two, both = (Workspace.open(path) for path in (*parts, out))
+    assert both.manifest["before"] == {one.digest: "one/", two.digest: "two/"}
+    for part, folder in ((one, "one/"), (two, "two/")):
+        fakes = part.images.loc[part.images["label"] == 1, "path"].tolist()
+        matched, mistakes, _ = matched_scores(both, fakes, range(len(fakes)), "path")
+        found = pd.Series(matched, index=both.images["path"]).reindex(
+            folder + path for path in fakes
+        )
+        assert found.tolist() == list(range(len(fakes)))
+        assert not any("does not have" in mistake for mistake in mistakes)
+
+
 def test_a_merge_says_how_many_images_changed_their_split(
     at_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
