@@ -38,6 +38,7 @@ JOBS = {
     "facts": "detectors",
     "finetuned": "finetune",
     "finetuned-weights": "finetune",
+    "head-points": "search --protocol paper",
     "held-out": "detectors",
     "imported": "import-scores",
     "lengths": "detectors",

@@ -10,6 +10,7 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
+from aigi_core.detectors.heads import most_validated
 from aigi_core.errors import NotGivenError
 from aigi_core.metrics import intervals_in_words
 from aigi_core.transfer import METRICS
@@ -47,7 +48,7 @@ with ui.page(__file__) as page:
         validation = page.generator(
             "validate",
             "Validated on",
-            attention.most_validated(page.domains, others),
+            most_validated(page.domains, others),
             among=others,
             help=(
                 "Heads are chosen by their score on this generator. Out-of-domain results leave out"

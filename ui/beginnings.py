@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from aigi_core.detectors.heads import most_validated
 from aigi_core.errors import AigiError
 from aigi_core.statements import DEFAULT_RATE
 from aigi_core.transfer import DEFAULT_METRIC
@@ -49,7 +50,7 @@ def heads(workspace: Workspace) -> None:
     others = [name for name in domains.generators if name != first]
     if not others or not workspace.gives.has("heads"):
         return
-    validation = attention.most_validated(domains, others)
+    validation = most_validated(domains, others)
     attention.heads_table(workspace, first, validation)
     chosen = attention.chosen_heads(workspace, attention.WAYS[0], first, validation)[:3]
     attention.heads_against_embedding(workspace, first, validation, chosen)

@@ -17,18 +17,22 @@ import pandas as pd
 from jaxtyping import Bool
 
 from aigi_core.detectors.features import HeadsView, head_scale
+from aigi_core.detectors.head_points import HeadPoints
 from aigi_core.detectors.presets import HeadSpace, PenaltyFrom
 from aigi_core.detectors.protocol import (
     Chosen,
+    GridPoint,
     Protocol,
     TrainingSet,
     as_names,
+    at_point,
     run_protocol,
     validation_scores,
 )
 from aigi_core.errors import AigiError
 from aigi_core.heads import Head, all_heads, embedding_norms, head_features, stream_features
 from aigi_core.intervals import count_interval, mean_of_rates_interval
+from aigi_core.manifest import Domains
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import group_weights
 from aigi_core.statements import counted
@@ -85,6 +89,7 @@ def score_heads(
     heads: Sequence[Head] | None = None,
     space: HeadSpace = "embedding",
     penalty: PenaltyFrom = "own",
+    points: HeadPoints | None = None,
     progress: Progress | None = None,
 ) -> HeadScores:
     """Logistic regression on each head alone, trained on one generator and scored on another's
@@ -96,6 +101,8 @@ def score_heads(
         space: what a head's features are.
         penalty: C is chosen on the validation split of the training generator itself (``own``), or
             on that of the generator that the head is scored on (``scored``), as in the paper.
+        points: the points of the paper's grid that a job found to be chosen; without, every head
+            walks its grid.
 
     Raises:
         AigiError: both generators are the same, unknown, or without images of a class in a split.
@@ -107,7 +114,9 @@ def score_heads(
         blocks = reader.blocks((head,))
         if penalty == "scored":
             blocks["val"] = blocks["score"]
-        chosen, accuracy, loss, right = _score(blocks, protocol)
+        by = validate_on if penalty == "scored" else train_on
+        point = points.point(train_on, (head,), by) if points else None
+        chosen, accuracy, loss, right = _score(blocks, protocol, point)
         rows.append(
             (
                 *head,
@@ -131,6 +140,13 @@ def score_heads(
         ignore_index=True,
     )
     return HeadScores(table, best, as_names(train_on), as_names(validate_on), n_train, n_val)
+
+
+def most_validated(domains: Domains, among: Sequence[str]) -> str:
+    """The generator with the most fakes to validate on: heads are told apart best there."""
+    return max(
+        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -263,11 +279,17 @@ class _Reader:
         }
 
 
-def _score(blocks: Blocks, protocol: Protocol) -> tuple[Chosen, float, float, np.ndarray]:
-    """Train on ``train`` (C by ``val``); accuracy and log-loss on ``score``, and which of its
-    images are judged rightly.
+def _score(
+    blocks: Blocks, protocol: Protocol, point: GridPoint | None = None
+) -> tuple[Chosen, float, float, np.ndarray]:
+    """Train on ``train`` (C by ``val``, or at a point that is known to be chosen); accuracy and
+    log-loss on ``score``, and which of its images are judged rightly.
     """
-    chosen = run_protocol(blocks["train"], blocks["val"], replace(protocol, refit=False))
+    alone = replace(protocol, refit=False)
+    if point is None:
+        chosen = run_protocol(blocks["train"], blocks["val"], alone)
+    else:
+        chosen = at_point(*blocks["train"], alone, point)
     X, y = blocks["score"]
     f = chosen.score(X)
     accuracy, loss = validation_scores(f[:, None], y, protocol.class_weight)

@@ -16,9 +16,11 @@ from aigi_core.detectors.features import EmbeddingView, FeatureView, rescaled
 from aigi_core.detectors.memory_mapped import choose_by_passes, takes_passes
 from aigi_core.detectors.protocol import (
     Chosen,
+    GridPoint,
     Protocol,
     TrainingSet,
     as_sets,
+    at_point,
     choose,
     splits_needed,
 )
@@ -111,6 +113,28 @@ def _trained(
             )
         )
     return made
+
+
+def train_at(
+    workspace: Workspace,
+    training_set: TrainingSet,
+    view: FeatureView,
+    protocol: Protocol,
+    point: GridPoint,
+) -> LinearDetector:
+    """The detector of :func:`train` where it is known which point of the paper's grid is chosen; of
+    the grid's validation it remembers the choice alone.
+    """
+    names = as_sets([training_set])
+    images = training_images(workspace, names, view)
+    rows = _rows(workspace.domains, names[0], protocol)
+    together = np.concatenate(list(rows.values()))
+    X, y = np.asarray(images.of(together), np.float64), workspace.domains.labels[together]
+    factors = view.penalty_factors(X[: len(rows["train"])])
+    fitted = slice(None if protocol.refit else len(rows["train"]))
+    one = at_point(rescaled(X, factors)[fitted], y[fitted], protocol, point)
+    chosen = replace(one, weights=rescaled(one.weights, factors))
+    return _detector(view, chosen, names[0], rows, protocol, images.provenance)
 
 
 @dataclass(frozen=True, eq=False)

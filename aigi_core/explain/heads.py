@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from aigi_core.detectors.detector import score_detectors
+from aigi_core.detectors.detector import LinearDetector, score_detectors
 from aigi_core.detectors.features import HeadsView, head_scale
+from aigi_core.detectors.head_points import HeadPoints
 from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.presets import PRESETS, Preset
 from aigi_core.detectors.protocol import TrainingSet
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
-from aigi_core.detectors.training import train
+from aigi_core.detectors.training import train, train_at
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import (
@@ -276,23 +277,41 @@ def heads_alone(
     *,
     draws: int = 200,
     used: Preset = PRESETS["ours"],
+    points: HeadPoints | None = None,
     progress: Progress | None = None,
 ) -> TransferMatrix:
     """Every head's own detector on test images: one row a head, in the order of ``all_heads``.
 
     Args:
         used: how they are trained, and where a head's output is seen.
+        points: as of :func:`~aigi_core.detectors.heads.score_heads`.
         progress: called with (heads done, heads in all).
     """
     heads, detectors = all_heads(workspace), []
     for head in heads:
         view = HeadsView((head,), space=used.head_space)
-        detectors += train(workspace, [train_on], view, used.training)
+        detectors.append(train_on_heads(workspace, train_on, view, used, points))
         if progress is not None:
             progress(len(detectors), len(heads))
     sets = [detector.training_set for detector in detectors]
     scores = score_detectors(detectors, workspace)
     return transfer_matrix(scores, workspace.domains, sets, metrics=(metric,), draws=draws)
+
+
+def train_on_heads(
+    workspace: Workspace,
+    train_on: TrainingSet,
+    view: HeadsView,
+    used: Preset,
+    points: HeadPoints | None = None,
+) -> LinearDetector:
+    """One detector on some heads, at the point of the paper's grid that is known to be chosen where
+    it is.
+    """
+    point = points.point(train_on, view.heads, train_on) if points else None
+    if point is not None:
+        return train_at(workspace, train_on, view, used.training, point)
+    return train(workspace, [train_on], view, used.training)[0]
 
 
 def with_test(

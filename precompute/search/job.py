@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from aigi_core import results
+from aigi_core.detectors.presets import preset
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.record import read_json
 from aigi_core.significance import q_values
@@ -27,6 +28,7 @@ from aigi_core.transfer.pairs import Pair, parse_pairs
 from aigi_core.workspace import Workspace, exclusive, tool_versions, write_atomic
 from precompute.engine import Engine, LocalEngine, cores, seconds_left
 from precompute.search.pair import Arrays, Searcher, Tables, compute_shared, head_grid
+from precompute.search.points import keep_head_points
 from precompute.shares import Share
 
 SHARED = "shared.npz"
@@ -57,6 +59,8 @@ def search(
     with nullcontext() if share else exclusive(path, "search"), progress_line() as show:
         (path / "pairs").mkdir(parents=True, exist_ok=True)
         start = perf_counter()
+        if not share:
+            keep_head_points(workspace, preset(key.protocol), show)
         names = workspace.domains.generators
         merged = _merged(workspace, key)
         shared = _load(path / SHARED) or merged[0]

@@ -319,7 +319,7 @@ def _head_scores(
     protocol = replace(used.training, refit=False)  # as score_heads: the training split's model
     for layer, head in all_heads(workspace) if layers else ():
         view = HeadsView(((layer, head),), space=used.head_space)
-        for i, decisions in enumerate(_head_decisions(workspace, view, names, rows, used)):
+        for i, decisions in enumerate(head_decisions(workspace, view, names, rows, used)):
             for j, column in enumerate(columns):
                 if i == j:
                     continue
@@ -333,7 +333,7 @@ def _head_scores(
     return accuracy, loss
 
 
-class _Decisions(NamedTuple):
+class Decisions(NamedTuple):
     """Of one head's detector: one column where its own validation images chose the penalty, one for
     each point of the grid where those of the generator that is scored do."""
 
@@ -341,20 +341,20 @@ class _Decisions(NamedTuple):
     points: GridPoints
 
 
-def _head_decisions(
+def head_decisions(
     workspace: Workspace,
     view: HeadsView,
     names: Sequence[str],
     rows: Int[np.ndarray, " m"],
     used: Preset,
-) -> Iterator[_Decisions]:
+) -> Iterator[Decisions]:
     """Of detectors of each generator in turn, on these rows."""
     protocol, domains = replace(used.training, refit=False), workspace.domains
     if used.head_penalty == "own":
         detectors = train(workspace, names, view, protocol)
         features = detectors[0].view.matrix(workspace, rows)
         for detector in detectors:
-            yield _Decisions(detector.score(features)[:, None], [("", detector.C, 0)])
+            yield Decisions(detector.score(features)[:, None], [("", detector.C, 0)])
         return
     features = view.matrix(workspace)
     for name in names:
@@ -362,7 +362,7 @@ def _head_decisions(
         X = rescaled(features, view.penalty_factors(features[trained_on]))
         points, fits = grid_fits(X[trained_on], domains.labels[trained_on], protocol)
         of = np.concatenate([fit.decision_function(X[rows]) for fit in fits], axis=1)
-        yield _Decisions(of, points)
+        yield Decisions(of, points)
 
 
 def _cells(matrix: TransferMatrix, pair: tuple[str, ...]) -> dict[str, Bool[np.ndarray, "K T"]]:

@@ -9,20 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from aigi_core.detectors import protocol as protocols
 from aigi_core.detectors.components import search_components
 from aigi_core.detectors.features import EmbeddingView, HeadsView, ResidualView
-from aigi_core.detectors.heads import score_heads
+from aigi_core.detectors.head_points import KIND, HeadPoints, load_points, save_points
+from aigi_core.detectors.heads import most_validated, score_heads
 from aigi_core.detectors.presets import PRESETS, preset
-from aigi_core.detectors.protocol import PAPER_C, PAPER_MAX_ITER, PAPER_SOLVERS, Protocol, grid_fits
+from aigi_core.detectors.protocol import (
+    PAPER_C,
+    PAPER_MAX_ITER,
+    PAPER_SOLVERS,
+    Protocol,
+    grid_fits,
+    paper_points,
+)
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.solvers.elimination import cut_at
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
+from aigi_core.explain.heads import heads_alone, train_on_heads
+from aigi_core.heads import all_heads
 from aigi_core.workspace import Workspace
+from precompute.search.points import keep_head_points
 from precompute.search.stream import keep_stream_maps
 
 PAPER = PRESETS["paper"]
@@ -263,3 +275,53 @@ def test_a_head_s_penalty_is_chosen_on_the_generator_that_scores_it(pixels: Work
     fits = every_point(X[rows["train"]], domains.labels[rows["train"]])
     point, _, accuracy = chosen_by(fits, X[rows["score"]], domains.labels[rows["score"]])
     assert (mine["C"], mine["accuracy"]) == (point[1], pytest.approx(accuracy))
+
+
+def test_points_that_a_job_found_give_the_same_heads(pixels: Workspace, tmp_path: Path) -> None:
+    """Each of 96 points was tried for every head before; now one is fitted."""
+    import shutil
+
+    workspace = Workspace.open(shutil.copytree(pixels.path, tmp_path / "w"))
+    assert load_points(workspace, PAPER) is None
+    keep_head_points(workspace, PRESETS["ours"], print)
+    assert not workspace.result_path(KIND.name, "").exists()  # exact fits walk no grid
+    keep_head_points(workspace, PAPER, print)
+    points = load_points(workspace, PAPER)
+    assert points is not None
+    trained, scored = workspace.domains.generators[:2]
+    how = dict(space=PAPER.head_space, penalty=PAPER.head_penalty)
+    found, walked = (
+        score_heads(workspace, trained, scored, PAPER.training, points=known, **how)
+        for known in (points, None)
+    )
+    pd.testing.assert_frame_equal(found.table, walked.table, check_exact=True)
+    assert vars(found.best) == vars(walked.best)
+    matrices = [
+        heads_alone(workspace, trained, PAPER.metric, used=PAPER, points=known, draws=20)
+        for known in (points, None)
+    ]
+    assert (matrices[0].values[PAPER.metric] == matrices[1].values[PAPER.metric]).all()
+    top = tuple((int(layer), int(head)) for layer, head in points.best[0])
+    other = most_validated(workspace.domains, workspace.domains.generators[1:])
+    assert top == score_heads(workspace, trained, other, PAPER.training, **how).top(len(top))
+    together = HeadsView(top, space=PAPER.head_space)
+    one = train_on_heads(workspace, trained, together, PAPER, points)
+    (all_tried,) = train(workspace, [trained], together, PAPER.training)
+    assert (one.weights == all_tried.weights).all() and one.bias == all_tried.bias
+    assert one.provenance["validation"] == {"chosen": all_tried.provenance["validation"]["chosen"]}
+    assert points.point((trained, scored), top, trained) is None
+
+
+@pytest.mark.parametrize("damage", ["shape", "number"])
+def test_points_that_are_none_are_not_used(pixels: Workspace, tmp_path: Path, damage: str) -> None:
+    import shutil
+
+    workspace = Workspace.open(shutil.copytree(pixels.path, tmp_path / "w"))
+    names, heads = workspace.domains.generators, all_heads(workspace)
+    alone = np.zeros((len(names), len(heads), len(names)), np.uint8)
+    alone[0, 0, 0] = 96 if damage == "number" else 0
+    best, together = np.zeros((len(names), 1, 2), np.int16), np.zeros(len(names), np.uint8)
+    grid = paper_points(PAPER.training)
+    given = alone[1:] if damage == "shape" else alone
+    save_points(workspace, PAPER, HeadPoints(grid, names, heads, given, best, together))
+    assert load_points(workspace, PAPER) is None

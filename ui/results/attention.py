@@ -28,7 +28,6 @@ from aigi_core.explain.heads import (
 from aigi_core.explain.textspan import head_text_spans
 from aigi_core.explain.words import Words
 from aigi_core.heads import Head, all_heads
-from aigi_core.manifest import Domains
 from aigi_core.statements import ALPHA, Finding, counted, number, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS, PairedDifference, TransferMatrix, difference
 from aigi_core.transfer.bootstrap import Estimate
@@ -86,6 +85,7 @@ def head_scores(
         used.training,
         space=used.head_space,
         penalty=used.head_penalty,
+        points=results.head_points(workspace, used),
         here={"progress": step},
     )
 
@@ -93,7 +93,15 @@ def head_scores(
 @cached
 def alone_matrix(workspace: Workspace, train: str, used: Preset = OURS) -> TransferMatrix:
     """Every head alone on test images."""
-    return apart(heads_alone, workspace, train, used.metric, used=used, here={"progress": step})
+    return apart(
+        heads_alone,
+        workspace,
+        train,
+        used.metric,
+        used=used,
+        points=results.head_points(workspace, used),
+        here={"progress": step},
+    )
 
 
 @cached
@@ -288,13 +296,6 @@ def best_trained(workspace: Workspace) -> str:
     except AigiError:  # the page says what is missing where it needs it
         best = None
     return best.name if best else next(iter(workspace.domains.generators), "")
-
-
-def most_validated(domains: Domains, among: Sequence[str]) -> str:
-    """The generator with the most fakes to validate on: heads are told apart best there."""
-    return max(
-        among, key=lambda name: int(((domains.generator == name) & (domains.split == "val")).sum())
-    )
 
 
 def among_all(read: pd.DataFrame, head: str) -> str:

@@ -21,6 +21,7 @@ from aigi_core.audit.cached import (
 )
 from aigi_core.detectors.detector import Detector, LinearDetector, score_detectors
 from aigi_core.detectors.features import EmbeddingView, FeatureView, HeadsView
+from aigi_core.detectors.head_points import load_points
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.base import WIDER_GRID, at_grid_edge
 from aigi_core.detectors.presets import Preset, preset
@@ -30,6 +31,7 @@ from aigi_core.detectors.stored import SCORED, load_scores, parameters_of
 from aigi_core.detectors.training import SECONDS
 from aigi_core.errors import NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
+from aigi_core.explain.heads import train_on_heads
 from aigi_core.explain.reading import read
 from aigi_core.geometry import GeometryComparison, compare_geometry
 from aigi_core.manifest import REAL
@@ -142,14 +144,34 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
         means = preset(setting.protocol).residual
         return tuple(train_residual(workspace, setting.sets, used, means=means))
     seen = view if isinstance(view, FeatureView) else None
+    if one := _on_heads(workspace, setting, used):
+        return one
     if not how.slow:
         return tuple(apart(how.train, workspace, setting.sets, seen, used))
     how.check(workspace, seen or how.default_view())
-    how, trained = how.bound(workspace), list[Detector]()
+    bound, trained = how.bound(workspace), list[Detector]()
     for done, names in enumerate(setting.sets, 1):
-        trained += how.train(workspace, [names], seen, used)
+        if bound is how:
+            trained += apart(how.train, workspace, [names], seen, used)
+        else:  # with a tower of texts, which is not sent to another process
+            trained += bound.train(workspace, [names], seen, used)
         step(done, len(setting.sets))
     return tuple(trained)
+
+
+head_points = cached(load_points)
+
+
+def _on_heads(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...]:
+    """The setting's one detector on heads whose point of the paper's grid is known; else none."""
+    paper, view = preset(setting.protocol), setting.view
+    plain = setting.method == DEFAULT_METHOD and used == paper.training and len(setting.sets) == 1
+    if not (isinstance(view, HeadsView) and plain and view.space == paper.head_space):
+        return ()
+    points, (names,) = head_points(workspace, paper), setting.sets
+    if points is None or points.point(names, view.heads, names) is None:
+        return ()
+    return (apart(train_on_heads, workspace, names, view, paper, points),)
 
 
 def _ask(workspace: Workspace, setting: Setting) -> None:
