@@ -461,8 +461,13 @@ def require_direction(detector: Detector) -> LinearDetector:
 
 def no_direction(detector: Detector) -> str:
     """Why words, evidence and removals cannot be had of a detector, in one sentence."""
+    return no_weights(detector.name, detector.method)
+
+
+def no_weights(name: str, method: str) -> str:
+    """As :func:`no_direction`, of a detector that need not be trained for that."""
     return (
-        f"The detector {detector.name!r} (method {detector.method!r}) has no weights in the"
+        f"The detector {name!r} (method {method!r}) has no weights in the"
         " joint space of images and texts, so words, evidence and removals are not"
         " available: choose a linear method on the embedding or the heads, or see its"
         " scores, matrix and gallery on the other pages."

@@ -11,9 +11,10 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.stored import save_detectors
 from aigi_core.detectors.training import train
+from aigi_core.errors import NotGivenError
 from aigi_core.workspace import Workspace
 from ui import results
-from ui.results import trained
+from ui.results import explanations, trained
 
 
 @pytest.fixture
@@ -53,3 +54,13 @@ def test_what_a_job_keeps_is_read_and_not_trained(workspace: Workspace) -> None:
     twins = results.held_out.__wrapped__(workspace, setting)  # type: ignore[attr-defined]
     wanted = [one.decision_function(workspace) for one in named]
     np.testing.assert_allclose(twins, np.stack(wanted), atol=1e-9)
+
+
+def test_words_of_what_has_no_weights_are_refused_before_it_is_trained(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifteen ensembles took 22 s of a core to say so."""
+    monkeypatch.setattr(METHODS["ensemble-stacked"], "train", None)
+    setting = results.Setting((workspace.domains.generators,), method="ensemble-stacked")
+    with pytest.raises(NotGivenError, match="'ensemble-stacked'.* has no weights"):
+        explanations.words(workspace, setting, 0)

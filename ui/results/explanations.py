@@ -14,7 +14,7 @@ import streamlit as st
 
 from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.workspace_encoder import embed_phrases
-from aigi_core.detectors.detector import require_direction
+from aigi_core.detectors.detector import no_weights, require_direction
 from aigi_core.detectors.presets import Preset
 from aigi_core.errors import AigiError, NotGivenError, WorkspaceError
 from aigi_core.explain.cached import CONTENT, WordAtlas, load_words
@@ -158,6 +158,9 @@ def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np
     """[B, d] directions of the same training on shuffled labels; NotMadeError where they take
     minutes and no job has stored them.
     """
+    how = results.method(setting)
+    if how.slow and not how.linear:  # before it is trained for nothing
+        raise NotGivenError(no_weights(" + ".join(setting.sets[row]), how.name))
     detector = results.detectors(workspace, setting)[row]
     if detector.method in slow_methods():
         # in another order for another seed, so that no two detectors share labels draw by draw
