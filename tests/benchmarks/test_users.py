@@ -38,7 +38,7 @@ def test_sessions_open_pages_and_move_controls(
     names = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
     assert found["errors"] == 0, found["what"]
     assert found["actions"] >= 4 and found["rss_mb"] > 50
-    assert 0 < found["median_seconds"] <= found["p95_seconds"] < 6
+    assert 0 < found["median_seconds"] <= found["p95_seconds"]
     assert {"overview", "gallery"} <= {name.split()[0] for name in names}
     assert any(name.startswith("gallery ") for name in names), names
 

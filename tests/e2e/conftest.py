@@ -3,7 +3,7 @@ had.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a fresh server: ``serve(workspace, images, command)``; none for the app's own default,
-    no local images, and Streamlit's own command.
-    """
+@contextmanager
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """What starts servers, which end together."""
     with ExitStack() as stack:
         # many servers, each of a few pages: what others begin with would be computed for nobody
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("AIGI_PREPARE", "first")
@@ -46,10 +44,20 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         yield start
 
 
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start a fresh server: ``serve(workspace, images, command)``; none for the app's own default,
+    no local images, and Streamlit's own command. It ends with the file of tests.
+    """
+    with servers(tmp_path_factory) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def server(serve: Callable[..., Server], synthetic_path: Path) -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory, synthetic_path: Path) -> Iterator[Server]:
     """A shared server on the synthetic workspace."""
-    return serve(synthetic_path)
+    with servers(tmp_path_factory) as start:
+        yield start(synthetic_path)
 
 
 @pytest.fixture
@@ -60,7 +68,24 @@ def app(browser: Any, server: Server) -> Iterator[App]:
     app.close()
 
 
+@pytest.fixture(params=[("light", 1440), ("dark", 800)], ids="{0[0]}-{0[1]}".format)
+def seen(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[[str], App]]:
+    """A new browser session on a server, ``seen(url)``: in a wide light window, and in a narrow
+    dark one.
+    """
+    scheme, width = request.param
+    with ExitStack() as stack:
+
+        def begin(url: str) -> App:
+            app = App(browser, url, scheme=scheme, width=width)
+            stack.callback(app.close)
+            return app
+
+        yield begin
+
+
 @pytest.fixture(scope="session")
-def demo_url(serve: Callable[..., Server]) -> str:
+def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A shared server on the embedded demo."""
-    return serve().url
+    with servers(tmp_path_factory) as start:
+        yield start().url

@@ -2,7 +2,7 @@
 clicks, looks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,14 +17,9 @@ pytestmark = pytest.mark.browser
 PAIR = ("sd-1.4", "dalle-2")
 
 
-@pytest.fixture(scope="module")
-def demo(serve: Any) -> Any:
-    return serve()
-
-
 @pytest.fixture
-def app(browser: Any, demo: Any) -> Iterator[App]:
-    app = App(browser, demo.url)
+def app(browser: Any, demo_url: str) -> Iterator[App]:
+    app = App(browser, demo_url)
     yield app
     app.close()
 
@@ -77,11 +72,9 @@ def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     assert (app.selected("D1"), app.selected("D2")) == (a, b)
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 800)])
 @pytest.mark.parametrize("stem", ["components", "geometry"])
 def test_accessible_and_nothing_cut_off(
-    browser: Any, demo: Any, stem: str, scheme: str, width: int
+    seen: Callable[[str], App], demo_url: str, stem: str
 ) -> None:
-    app = App(browser, demo.url, scheme=scheme, width=width).open(stem)
+    app = seen(demo_url).open(stem)
     assert app.violations() == [] and app.fits
-    app.close()

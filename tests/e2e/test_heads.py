@@ -1,5 +1,6 @@
 """The heads page in a real browser: numbers, clicks, keyboard, looks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from playwright.sync_api import expect
 from aigi_core.detectors.heads import score_heads
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
+from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -58,17 +60,6 @@ def test_an_extreme_image_opens_in_inspect(app: App) -> None:
     assert [path] == app.query["image"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
-    app = App(browser, server.url, scheme=scheme).open("heads", ablate="0.0")
-    assert app.violations() == []
-    app.close()
-
-
-@pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
-    app = App(browser, server.url, width=width).open("heads", ablate="0.0")
-    assert app.page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    app.close()
+def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Server) -> None:
+    app = seen(server.url).open("heads", ablate="0.0")
+    assert app.violations() == [] and app.fits

@@ -75,15 +75,17 @@ def expected_verdict(tiny: tuple[Path, str], content: bytes) -> tuple[str, str]:
     return f"{panel.probability(0, logit)[0]:.3f}", f"{logit:+.2f}"
 
 
-def test_what_is_beyond_the_limits_is_refused_in_words(inspect: App) -> None:
+def test_what_is_beyond_the_limits_is_refused_in_words(inspect: App, tmp_path: Path) -> None:
     inspect.open("inspect")
     main = inspect.page.get_by_test_id("stMain")
     upload(inspect, ("small.png", encoded(make_picture(1, 801))), ("big<b>.png", bytes(9 * 2**20)))
     expect(main).to_contain_text("1 file was refused: big<b>.png. At most")
     expect(main).to_contain_text("9 MiB are held for you: remove some, then add these again.")
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(21 * 2**20)}
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(21 * 2**20)
     field = inspect.page.get_by_test_id("stFileUploader").locator("input[type=file]")
-    field.set_input_files([large])  # type: ignore[list-item]
+    field.set_input_files(large)
     expect(main).to_contain_text("File must be 20.0MB or smaller.")
     expect(main).not_to_contain_text("AxiosError")
 
@@ -193,20 +195,9 @@ def test_the_gallery_leads_here(app: App) -> None:
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, inspecting: Any, scheme: str) -> None:
-    app = App(browser, inspecting.url, scheme=scheme).open("inspect", map="1", patch="1.1")
-    assert app.violations() == []
+def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], inspecting: Any) -> None:
+    app = seen(inspecting.url).open("inspect", map="1", patch="1.1")
+    assert app.violations() == [] and app.fits
     upload(app, ("cut.png", b"no"), ("mine.png", encoded(make_picture(1, 804))))
     expect(app.page.get_by_test_id("stMain")).to_contain_text("1 of 2 files cannot be used")
-    assert app.settled().violations() == []
-    app.close()
-
-
-@pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, inspecting: Any, width: int) -> None:
-    app = App(browser, inspecting.url, width=width).open("inspect", map="1")
-    assert app.page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    app.close()
+    assert app.settled().violations() == [] and app.fits

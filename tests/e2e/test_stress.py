@@ -73,22 +73,11 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
     assert page.errors == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(
-    browser: Any, served: tuple[str, Stress], scheme: str
+def test_accessible_and_nothing_cut_off(
+    seen: Callable[[str], App], served: tuple[str, Stress]
 ) -> None:
-    app = App(browser, served[0], scheme=scheme).open("stress")
-    assert app.violations() == []
-    app.close()
-
-
-@pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, served: tuple[str, Stress], width: int) -> None:
-    app = App(browser, served[0], width=width).open("stress")
-    assert app.page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    app.close()
+    app = seen(served[0]).open("stress")
+    assert app.violations() == [] and app.fits
 
 
 def test_without_copies_the_page_names_the_command(app: App) -> None:

@@ -1,5 +1,6 @@
 """The train page in a real browser: deep link, training sets by keyboard, kept detectors, looks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,6 @@ def test_deep_link_on_a_fresh_server_and_another_generator(
     app.close()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 800)])
-def test_accessible_and_nothing_cut_off(browser: Any, server: Any, scheme: str, width: int) -> None:
-    app = App(browser, server.url, scheme=scheme, width=width).open("train", trained="beta-diff")
+def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Any) -> None:
+    app = seen(server.url).open("train", trained="beta-diff")
     assert app.violations() == [] and app.fits
-    app.close()

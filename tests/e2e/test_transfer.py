@@ -16,6 +16,7 @@ from aigi_core.transfer import TransferMatrix, open_cell, transfer_matrix
 from aigi_core.workspace import Workspace
 from benchmarks import _small_workspace
 from benchmarks._app_in_browser import App
+from benchmarks._server import Server
 from tests.conftest import ROOT
 from ui.bodies.transfer import opening_cell
 
@@ -217,17 +218,6 @@ def test_a_cells_probabilities_under_another_calibration(app: App, synthetic: Wo
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
-    app = App(browser, server.url, scheme=scheme).open("transfer", compare="1")
-    assert app.violations() == []
-    app.close()
-
-
-@pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
-    app = App(browser, server.url, width=width).open("transfer", compare="1")
-    assert app.page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    app.close()
+def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Server) -> None:
+    app = seen(server.url).open("transfer", compare="1")
+    assert app.violations() == [] and app.fits

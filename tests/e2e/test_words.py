@@ -1,5 +1,6 @@
 """The words page in a real browser: numbers, clicks, keyboard, looks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
+from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -47,19 +49,6 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any, words: Word
     other.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser: Any, server: Any, scheme: str) -> None:
-    app = App(browser, server.url, scheme=scheme).open(
-        "words", remove="phrases 1", own="phrases 2", all="1"
-    )
-    assert app.violations() == []
-    app.close()
-
-
-@pytest.mark.parametrize("width", [800, 1440])
-def test_nothing_is_cut_off_sideways(browser: Any, server: Any, width: int) -> None:
-    app = App(browser, server.url, width=width).open("words", remove="phrases 1", all="1")
-    assert app.page.evaluate(
-        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    )
-    app.close()
+def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Server) -> None:
+    app = seen(server.url).open("words", remove="phrases 1", own="phrases 2", all="1")
+    assert app.violations() == [] and app.fits

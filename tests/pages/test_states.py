@@ -5,6 +5,7 @@ do, and no trace.
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -84,13 +85,26 @@ SENTENCES = {
 """State -> what these pages say there, at least."""
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.fixture(scope="module")
+def lacking(
+    synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The workspace of a state, one for all pages; read only."""
+
+    @cache
+    def make(state: str) -> Path:
+        path = tmp_path_factory.mktemp("lacking") / "w"
+        return STATES[state](Path(shutil.copytree(synthetic_path, path)))
+
+    return make
+
+
 @pytest.mark.parametrize("stem", PAGES)
+@pytest.mark.parametrize("state", STATES)
 def test_what_is_missing_is_reported(
-    open_app: Open, synthetic_path: Path, tmp_path: Path, stem: str, state: str
+    open_app: Open, lacking: Callable[[str], Path], stem: str, state: str
 ) -> None:
-    path = STATES[state](Path(shutil.copytree(synthetic_path, tmp_path / "w")))
-    app = open_app(path, stem)
+    app = open_app(lacking(state), stem)
     result = [*errors(app), *notes(app), text_of(app)]
     says, pages = SENTENCES.get(state, ("", set()))
     assert stem not in pages or any(says in message for message in result), result
