@@ -32,6 +32,22 @@ ROOT = Path(__file__).parent.parent
 IMAGES = Path(os.environ.get("AIGI_IMAGES", ROOT.parent / "shared" / "images"))
 
 
+LONG = ("e2e", "benchmarks", "precompute", "pages")
+"""Folders of tests whose files take longest, and a few of which would be left to the end: one of
+two processes would then have nothing to do for a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first."""
+    places = {folder: place for place, folder in enumerate(LONG)}
+
+    def place(item: pytest.Item) -> int:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        return places.get(room, len(places))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def _main_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamlit's test runner puts its script in the place of the main module, which each process

@@ -33,22 +33,38 @@ def change_all(app: AppTest) -> None:
     app.run()
 
 
+def go_on(app: AppTest, first: str, second: str) -> None:
+    """From the first page, all of whose controls were changed, to the second."""
+    assert not app.exception and not any("could not be" in error.value for error in app.error)
+    app.query_params.clear()
+    app.switch_page(f"pages/{second}.py").run()
+    assert not app.exception
+    assert [error.value for error in app.error] == [], f"{first}, then {second}"
+    # values at their default stay out of the link: nothing came along but what means the same
+    assert set(app.query_params) <= SHARED | FOLLOWING | {"workspace"}, f"{first}, then {second}"
+
+
+def test_a_walk_through_all_pages_breaks_and_changes_none(
+    open_app: Open, searched: Workspace
+) -> None:
+    stems = list(PAGES)
+    app = open_app(searched.path, stems[0])
+    for first, second in zip(stems, [*stems[1:], stems[0]], strict=True):
+        change_all(app)
+        go_on(app, first, second)
+
+
+@pytest.mark.slow(
+    "tests/pages/test_order.py::test_a_walk_through_all_pages_breaks_and_changes_none"
+)
 @pytest.mark.parametrize("first", PAGES)
 def test_no_order_of_two_pages_breaks_or_changes_the_second(
     open_app: Open, searched: Workspace, first: str
 ) -> None:
     app = open_app(searched.path, first)
     change_all(app)
-    assert not app.exception and not any("could not be" in error.value for error in app.error)
     for second in [stem for stem in PAGES if stem != first]:
-        app.query_params.clear()
-        app.switch_page(f"pages/{second}.py").run()
-        assert not app.exception
-        assert [error.value for error in app.error] == [], f"{first}, then {second}"
-        # values at their default stay out of the link: nothing came along but what means the same
-        assert set(app.query_params) <= SHARED | FOLLOWING | {"workspace"}, (
-            f"{first}, then {second}"
-        )
+        go_on(app, first, second)
 
 
 def test_what_means_the_same_comes_along(open_app: Open, searched: Workspace) -> None:

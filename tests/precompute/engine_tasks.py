@@ -12,6 +12,11 @@ from aigi_core.errors import AigiError
 HAS_RAY = find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install -r requirements-ray.txt")
 ENGINES = ["local", pytest.param("ray", marks=needs_ray)]
+by_ray = pytest.mark.slow(
+    "tests/precompute/test_engine.py::test_a_search_by_ray_stores_what_a_local_one_does"
+)
+"""One job by Ray is enough to see that Ray does what a local engine does; others start it anew."""
+JOB_ENGINES = ["local", pytest.param("ray", marks=[needs_ray, by_ray])]
 _added = 0
 
 

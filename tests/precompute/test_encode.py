@@ -39,7 +39,7 @@ from precompute.encode.pipeline import WORKING, Division, encode
 from precompute.encode.reader import Wanted
 from precompute.engine import LocalEngine
 from precompute.shares import Share, parse_share
-from tests.precompute.engine_tasks import HAS_RAY
+from tests.precompute.engine_tasks import JOB_ENGINES
 from tests.tiny_clip import make_tiny_clip
 
 ROOT = Path(__file__).parents[2]
@@ -166,10 +166,7 @@ def test_a_share_is_named_by_two_whole_numbers() -> None:
             parse_share(wrong)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["local", pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason="needs Ray"))],
-)
+@pytest.mark.parametrize("name", JOB_ENGINES)
 def test_workers_of_an_engine_end_in_the_bytes_of_one_run(
     name: str, workspace: Path, uninterrupted: Path, encoder: Encoder, model: str
 ) -> None:

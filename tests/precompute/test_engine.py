@@ -12,23 +12,27 @@ import psutil
 import pytest
 
 from aigi_core.errors import AigiError
+from aigi_core.workspace import Workspace
 from precompute.engine import Engine, InlineEngine, LocalEngine, add_engine_options, engine_from
 from tests.precompute import engine_tasks
 from tests.precompute.engine_tasks import ENGINES, needs_ray
 from tests.searched import KEY, searched_copy
 
 
-@pytest.fixture(scope="module", params=["inline", *ENGINES])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "inline":
-        yield InlineEngine()
-    elif request.param == "local":
-        yield LocalEngine(2)
-    else:
-        from precompute.on_ray import RayEngine
+@pytest.fixture(scope="module")
+def ray_engine() -> Iterator[Engine]:
+    """Ray, started once."""
+    from precompute.on_ray import RayEngine
 
-        yield RayEngine(2)
-        engine_tasks.stop_ray()
+    yield RayEngine(2)
+    engine_tasks.stop_ray()
+
+
+@pytest.fixture(params=["inline", *ENGINES])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "ray":
+        return request.getfixturevalue("ray_engine")
+    return InlineEngine() if request.param == "inline" else LocalEngine(2)
 
 
 def test_every_task_is_done_once(engine: Engine, tmp_path: Path) -> None:
@@ -50,33 +54,21 @@ def test_a_killed_local_worker_is_named(tmp_path: Path) -> None:
 
 
 @needs_ray
-def test_ray_does_a_killed_worker_s_task_again(tmp_path: Path) -> None:
-    import ray
-
-    from precompute.on_ray import RayEngine
-
+def test_ray_does_a_killed_worker_s_task_again(ray_engine: Engine, tmp_path: Path) -> None:
     tasks = [(n, str(tmp_path / f"mark{n}")) for n in range(3)]
-    try:
-        ended = dict(RayEngine(2).map(engine_tasks.killed_once, tasks))
-    finally:
-        ray.shutdown()
+    ended = dict(ray_engine.map(engine_tasks.killed_once, tasks))
     assert ended == {0: 0, 1: 2, 2: 4}
     assert (tmp_path / "mark1").read_text() == "killed"
 
 
 @needs_ray
-def test_a_search_by_ray_stores_what_a_local_one_does(synthetic_path: Path, tmp_path: Path) -> None:
-    import ray
-
-    from aigi_core.workspace import Workspace
-    from precompute.on_ray import RayEngine
-
-    copies = {}
-    try:
-        for name, engine in (("local", LocalEngine(1)), ("ray", RayEngine(2))):
-            copies[name] = searched_copy(synthetic_path, tmp_path / name, engine=engine)
-    finally:
-        ray.shutdown()
+def test_a_search_by_ray_stores_what_a_local_one_does(
+    ray_engine: Engine, synthetic_path: Path, tmp_path: Path
+) -> None:
+    copies = {
+        name: searched_copy(synthetic_path, tmp_path / name, engine=engine)
+        for name, engine in (("local", LocalEngine(1)), ("ray", ray_engine))
+    }
     a, b = (KEY.folder(Workspace.open(copies[name])) for name in ("local", "ray"))
     for file in sorted(a.glob("*.np*")):
         assert file.read_bytes() == (b / file.name).read_bytes()

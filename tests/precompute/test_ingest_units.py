@@ -14,7 +14,7 @@ from precompute.ingest.units import FOLDER, Reading, read_files
 from precompute.shares import Share
 from tests.precompute import engine_tasks
 from tests.precompute.corpus import folders, write
-from tests.precompute.engine_tasks import ENGINES
+from tests.precompute.engine_tasks import JOB_ENGINES
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_stopped_reading_goes_on_and_a_changed_file_is_read_again(
     assert len(read) == 10
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", JOB_ENGINES)
 def test_shares_by_any_engine_make_the_workspace_of_one_run(
     root: Path, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

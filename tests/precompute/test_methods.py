@@ -13,7 +13,7 @@ from precompute import methods
 from precompute.__main__ import main
 from precompute.methods import BY_HAND, by_hand
 from tests.precompute import engine_tasks
-from tests.precompute.engine_tasks import ENGINES
+from tests.precompute.engine_tasks import JOB_ENGINES
 
 
 def test_shares_measure_and_the_last_run_makes_the_board(
@@ -36,7 +36,7 @@ def test_shares_measure_and_the_last_run_makes_the_board(
     assert printed.err.count("stored before") == 2 and "board of 2 methods" in printed.out
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", JOB_ENGINES)
 def test_methods_by_several_workers_make_the_board_of_one(
     engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
