@@ -21,7 +21,7 @@ from aigi_core.statements import ALPHA, counted, p_text
 from aigi_core.transfer import DEFAULT_METRIC, METRICS
 from aigi_core.transfer.bootstrap import Estimate
 
-if TYPE_CHECKING:  # these bring scipy.stats, which pages without words spare
+if TYPE_CHECKING:  # these bring faiss and scipy.stats, which pages without words spare
     from aigi_core.explain.effect import Effect
     from aigi_core.explain.nameability import Nameability
     from aigi_core.explain.nulls import Side

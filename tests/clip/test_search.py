@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from aigi_core.clip import search
 from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError
 
@@ -24,11 +23,3 @@ def test_equals_numpy() -> None:
 def test_more_than_there_is(k: int) -> None:
     with pytest.raises(AigiError, match="nearest of 3 texts"):
         TextIndex(np.eye(3, dtype=np.float32)).search(np.eye(3), k)
-
-
-def test_equal_products_and_many_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "AT_ONCE", 8)  # two queries at once
-    vectors = np.eye(4, dtype=np.float32)
-    products, rows = TextIndex(vectors).search(np.array([[1, 0, 1, 0.5]] * 5), 4)
-    assert rows.tolist() == [[0, 2, 3, 1]] * 5 and products.tolist() == [[1, 1, 0.5, 0]] * 5
-    assert TextIndex(vectors).search(np.zeros((0, 4)), 2)[1].shape == (0, 2)
