@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ import numpy as np
 
 from aigi_core.clip.preprocessing import Preprocessing
 from aigi_core.detectors.detector import Detector
+from aigi_core.detectors.protocol import Protocol
+from aigi_core.detectors.stored import load_detectors, load_scores
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.inspection.copies import likely_copies
 from aigi_core.inspection.intake import BATCH, NO_VERDICT, Opened, encode, is_blank, open_images
 from aigi_core.inspection.novelty import held_out_distances, novelty, row_of
 from aigi_core.inspection.panel import Panel, build_panel
+from aigi_core.inspection.stored import load_panel
 from aigi_core.inspection.unseen import choose_rule
 from aigi_core.manifest import RESERVED
 from aigi_core.statements import DEFAULT_RATE, counted
@@ -45,8 +49,7 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
             " written by Detector.save for the detector of the generator."
         )
     if name in RESERVED:
-        panel = build_panel(workspace)
-        return panel.joined_by(choose_rule(workspace, panel))
+        return _all_together(workspace)
     if name in generators:
         return build_panel(workspace, train(workspace, [name]))
     path = Path(name)
@@ -67,6 +70,20 @@ def choose_panel(workspace: Workspace, name: str) -> Panel:
             f" ({', '.join(generators)}) or a file written by Detector.save."
         )
     return build_panel(workspace, [Detector.load(path)])
+
+
+def _all_together(workspace: Workspace) -> Panel:
+    """One detector a generator, joined by the rule that does best on generators left out; read
+    where the job ``detectors`` has kept it."""
+    not_refitted = replace(Protocol(), refit=False)
+    sets = [(name,) for name in workspace.domains.generators]
+    twins = load_detectors(workspace, sets, protocol=not_refitted) if sets else None
+    if twins:
+        scores = load_scores(workspace, twins, not_refitted)
+        if kept := load_panel(workspace, twins, scores):
+            return kept
+    panel = build_panel(workspace, twins)
+    return panel.joined_by(choose_rule(workspace, panel))
 
 
 def score_files(

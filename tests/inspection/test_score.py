@@ -16,9 +16,12 @@ from aigi_core.__main__ import main
 from aigi_core.calibration import nearest_rate
 from aigi_core.detectors import Protocol, train
 from aigi_core.errors import AigiError
+from aigi_core.inspection import score as scoring
 from aigi_core.inspection.panel import build_panel
 from aigi_core.inspection.score import choose_panel
 from aigi_core.workspace import Workspace
+from precompute import detectors as detectors_job
+from precompute.detectors import keep_detectors
 from tests.precompute.corpus import encoded
 from tests.tiny_workspace import make_picture
 
@@ -170,6 +173,29 @@ def test_an_unreachable_rate_becomes_the_nearest_and_is_reported(score: Run, fol
     assert "needs" not in score(folder / "own.png")[2]
     assert about["abstains"] == (about["real_below"] < about["fake_above"])
     assert ("every image gets a call" in err) != about["abstains"]
+
+
+def test_all_together_are_read_where_the_job_has_kept_them(
+    score: Run,
+    tiny: tuple[Path, str],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = parsed(score(folder, "--json")[1])
+    path = shutil.copytree(tiny[0], tmp_path / "w")
+    assert keep_detectors(path)  # of few images it keeps no panel: detectors alone are read
+    by_stored = score(folder, "--json", "--workspace", path)
+    monkeypatch.setattr(detectors_job, "SCORED", 10)
+    assert keep_detectors(path)
+    monkeypatch.setattr(scoring, "build_panel", lambda *_: pytest.fail("computed once more"))
+    assert score(folder, "--json", "--workspace", path) == by_stored
+    read = parsed(by_stored[1])
+    assert read["calibration"] == pytest.approx(trained["calibration"], rel=1e-6, abs=1e-8)
+    for one, other in zip(read["images"], trained["images"], strict=True):
+        assert one["outcome"] == other["outcome"]
+        if one["outcome"] == "scored":
+            assert one["logit"] == pytest.approx(other["logit"], rel=1e-6)
 
 
 def test_all_is_refused_where_a_generator_is_called_so() -> None:
