@@ -1,11 +1,21 @@
-"""The nearest of many rows for each of many, through FAISS: exactly, or by an inverted file (IVF;
-Sivic and Zisserman 2003, Johnson et al. 2019) whose recall is measured on these rows.
+"""The nearest of many rows for each of many: exactly, or in the cells around a query (an inverted
+file, IVF; Sivic and Zisserman 2003, Johnson et al. 2019), whose recall is measured on these rows.
+
+Cells are searched one after another: all queries that look into a cell are multiplied with its rows
+at once, at the speed of a matrix product. An inverted file of FAISS reads the cells of one query
+after another instead, at the speed of the memory, and holds a copy of all rows.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 
 from aigi_core.errors import AigiError
 from aigi_core.intervals import mean_interval
@@ -18,10 +28,15 @@ core."""
 RECALL, ASKED = 0.99, 500
 """More cells are searched until this share of the true neighbours is found, measured on so many
 rows drawn at random ..."""
-MOST_CELLS = 64
+FEWEST_CELLS, MOST_CELLS = 8, 64
 """... or until so many are, where rows hardly lie in clusters: then a smaller share is stated."""
 BLOCK = 4096
-"""Queries a search: the only thing that grows with it is a block of similarities."""
+"""Rows read at a time."""
+QUERIES = 65_536
+"""Queries that a thread searches for at once (200 MB of 768 numbers each): a cell is read once for
+all of them."""
+WORKERS = 2
+"""Threads of a search in cells; results do not depend on it."""
 
 
 class Nearest(NamedTuple):
@@ -56,75 +71,171 @@ def nearest_neighbours(
             f"Expected at least {counted(max(k, 2), 'image')} to search among, got {len(base)}."
         )
     if len(queries) * len(base) <= EXACT_PAIRS:
-        return Nearest(*_search(_flat(base), queries, k), "")
+        return Nearest(*_exactly(queries, base, k), "")
     rng = np.random.default_rng(seed)
-    index = _in_cells(base, rng)
     asked = queries[np.sort(rng.choice(len(queries), min(ASKED, len(queries)), replace=False))]
-    true = _exactly(asked, base, k)[1]
-    most = min(MOST_CELLS, index.nlist)
-    while True:
-        neighbours = _search(index, asked, k)[1]
-        shares = (neighbours[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
-        if shares.mean() >= RECALL or index.nprobe >= most:
-            break
-        index.nprobe = min(2 * index.nprobe, most)
+    cells = _Cells.of(base, rng)
+    searched, shares = _enough_cells(cells, asked, _exactly(asked, base, k)[1])
     low, high = mean_interval(shares, (0.0, 1.0))
     how = (
-        f"searched in {index.nprobe:,} of its {counted(index.nlist, 'cell')} (IVF), which found"
+        f"searched in {searched:,} of its {counted(len(cells.centres), 'cell')} (IVF), which found"
         f" {shares.mean():.1%} ({float(low):.1%} to {float(high):.1%}) of the true"
         f" {counted(k, 'neighbour')} of {counted(len(asked), 'image')}"
     )
-    similarity, rows = _search(index, queries, k)
+    similarity, rows = _in_cells(queries, base, cells, searched, k)
     few = (rows < 0).any(axis=1)  # its cells hold fewer than k rows
     if few.any():
         similarity[few], rows[few] = _exactly(queries[few], base, k)
     return Nearest(similarity, rows, how)
 
 
-def _flat(base: np.ndarray) -> Any:
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Rows by the centre that they are nearest to.
+
+    Attributes:
+        of_row: each row's cell.
+        rows: their numbers, sorted by cell.
+        starts: cell c has ``rows[starts[c] : starts[c + 1]]``.
+    """
+
+    centres: Float[np.ndarray, "C d"]
+    of_row: Int[np.ndarray, " N"]
+    rows: Int[np.ndarray, " N"]
+    starts: Int[np.ndarray, " C1"]
+
+    @classmethod
+    def of(cls, base: Float[np.ndarray, "N d"], rng: np.random.Generator) -> _Cells:
+        """2 sqrt(N) cells, from as many rows drawn at random as FAISS wants for each centre."""
+        import faiss
+
+        count = max(int(2 * np.sqrt(len(base))), 1)
+        size = min(len(base), 40 * count)
+        drawn = _unit(base[np.sort(rng.choice(len(base), size, replace=False))])
+        means = faiss.Kmeans(
+            base.shape[1], count, niter=10, spherical=True, min_points_per_centroid=1
+        )
+        means.train(drawn)
+        centres = means.centroids
+        of_row = _nearest_centres(base, centres, 1)[:, 0]
+        starts = np.searchsorted(np.sort(of_row), np.arange(count + 1))
+        return cls(centres, of_row, np.argsort(of_row, kind="stable"), starts)
+
+
+def _nearest_centres(
+    rows: Float[np.ndarray, "n d"], centres: Float[np.ndarray, "C d"], count: int
+) -> Int[np.ndarray, "n count"]:
+    """Numbers of the centres nearest to each row, nearest first."""
+
+    def of_block(start: int) -> np.ndarray:
+        found: np.ndarray = _best(_unit(rows[start : start + BLOCK]), centres, count)[1]
+        return found.astype(np.int32)
+
+    return np.concatenate([*_on_threads(of_block, range(0, len(rows), BLOCK))])
+
+
+def _enough_cells(
+    cells: _Cells, asked: Float[np.ndarray, "a d"], true: Int[np.ndarray, "a k"]
+) -> tuple[int, Float[np.ndarray, " a"]]:
+    """How many cells to search, and the share of each asked row's true neighbours in them: a search
+    finds all that lie in its cells."""
+    most = min(MOST_CELLS, len(cells.centres))
+    probed = _nearest_centres(asked, cells.centres, most)
+    place = cells.of_row[true][:, :, None] == probed[:, None]
+    count = min(FEWEST_CELLS, most)
+    while True:
+        shares = place[:, :, :count].any(axis=2).mean(axis=1)
+        if shares.mean() >= RECALL or count == most:
+            return count, shares
+        count = min(2 * count, most)
+
+
+def _in_cells(
+    queries: Float[np.ndarray, "Q d"],
+    base: Float[np.ndarray, "N d"],
+    cells: _Cells,
+    searched: int,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest in the cells whose centres are nearest to each query; row -1 and a similarity
+    of minus infinity where they hold fewer than k."""
+
+    def of_part(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        unit = _unit(queries[part[0] : part[-1] + 1])
+        probed = _best(unit, cells.centres, searched)[1].ravel()
+        visits = np.argsort(probed, kind="stable")
+        bounds = np.searchsorted(probed[visits], np.arange(len(cells.centres) + 1))
+        nearest = _Best(len(unit), k)
+        for cell in np.flatnonzero((np.diff(bounds) > 0) & (np.diff(cells.starts) > 0)):
+            rows = cells.rows[cells.starts[cell] : cells.starts[cell + 1]]
+            among = _unit(base[rows])
+            asking = visits[bounds[cell] : bounds[cell + 1]] // searched
+            for start in range(0, len(asking), BLOCK):
+                some = asking[start : start + BLOCK]
+                similarity, place = _best(unit[some], among, k)
+                nearest.take(some, similarity, rows[place])
+        return nearest.similarity, nearest.rows
+
+    parts = np.array_split(np.arange(len(queries)), -(-len(queries) // QUERIES))
+    found = [*_on_threads(of_part, parts)]
+    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+
+
+def _exactly(
+    queries: Float[np.ndarray, "Q d"], base: Float[np.ndarray, "N d"], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of all rows, block by block."""
+    unit, nearest = _unit(queries), _Best(len(queries), k)
+    for start in range(0, len(base), BLOCK):
+        similarity, place = _best(unit, _unit(base[start : start + BLOCK]), k)
+        nearest.take(np.arange(len(unit)), similarity, start + place)
+    return nearest.similarity, nearest.rows
+
+
+class _Best:
+    """The k nearest rows of each query so far, nearest first."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.similarity = np.full((queries, k), -np.inf, np.float32)
+        self.rows = np.full((queries, k), -1)
+
+    def take(
+        self,
+        queries: Int[np.ndarray, " q"],
+        similarity: Float[np.ndarray, "q c"],
+        rows: Int[np.ndarray, "q c"],
+    ) -> None:
+        """Candidates of some queries, nearest first."""
+        better = similarity[:, 0] > self.similarity[queries, -1]
+        queries = queries[better]
+        both = np.hstack([self.similarity[queries], similarity[better]])
+        names = np.hstack([self.rows[queries], rows[better]])
+        order = np.argsort(-both, axis=1, kind="stable")[:, : self.rows.shape[1]]
+        self.similarity[queries] = np.take_along_axis(both, order, 1)
+        self.rows[queries] = np.take_along_axis(names, order, 1)
+
+
+def _best(
+    queries: Float[np.ndarray, "q d"], rows: Float[np.ndarray, "n d"], k: int
+) -> tuple[Float[np.ndarray, "q c"], Int[np.ndarray, "q c"]]:
+    """Cosine and place of the ``c = min(k, n)`` nearest of some unit rows, nearest first."""
     import faiss  # here, because most readers of an audit need no index
 
-    index = faiss.IndexFlatIP(base.shape[1])
-    for start in range(0, len(base), BLOCK):
-        index.add(_unit(base[start : start + BLOCK]))
-    return index
+    similarity, place = faiss.knn(
+        queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
+    )
+    return similarity, place
 
 
-def _in_cells(base: np.ndarray, rng: np.random.Generator) -> Any:
+def _on_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Results in order of the items; each thread's products on one thread."""
     import faiss
 
-    cells = max(int(2 * np.sqrt(len(base))), 1)
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(base.shape[1]), base.shape[1], cells, faiss.METRIC_INNER_PRODUCT
-    )
-    size = min(len(base), 40 * cells)  # what FAISS wants of rows for each centre
-    index.train(_unit(base[np.sort(rng.choice(len(base), size, replace=False))]))
-    for start in range(0, len(base), BLOCK):
-        index.add(_unit(base[start : start + BLOCK]))
-    index.nprobe = min(8, cells)
-    return index
-
-
-def _search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    parts = [
-        index.search(_unit(queries[start : start + BLOCK]), k)
-        for start in range(0, len(queries), BLOCK)
-    ]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-
-def _exactly(asked: np.ndarray, base: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`_search` of a flat index, which would be a second copy of all rows in memory."""
-    unit, best = _unit(asked), np.full((len(asked), k), -np.inf, np.float32)
-    rows = np.zeros((len(asked), k), int)
-    for start in range(0, len(base), BLOCK):
-        cosine = unit @ _unit(base[start : start + BLOCK]).T
-        number = np.broadcast_to(np.arange(start, start + cosine.shape[1]), cosine.shape)
-        both, names = np.hstack([best, cosine]), np.hstack([rows, number])
-        top = np.argpartition(-both, k - 1, axis=1)[:, :k]
-        best, rows = np.take_along_axis(both, top, 1), np.take_along_axis(names, top, 1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    return np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(WORKERS, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
+    ):
+        yield from pool.map(work, items)
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -41,3 +41,68 @@ def test_few_rows_in_the_cells_searched_are_searched_exactly(
     found = nearest.nearest_neighbours(X, X, 80)
     np.testing.assert_allclose(found.similarity[:, 0], exact.similarity[:, 0], atol=1e-6)
     assert (found.rows >= 0).all() and np.isfinite(found.similarity).all()
+
+
+def by_hand(queries: np.ndarray, base: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    unit, among = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True).astype(float) for rows in (queries, base)
+    )
+    cosine = unit @ among.T
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(cosine, order, 1), order
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("pairs", [0, np.inf])
+def test_all_cells_or_all_rows_give_what_a_search_by_hand_does(
+    monkeypatch: pytest.MonkeyPatch, seed: int, pairs: float
+) -> None:
+    """Whatever the blocks, and how many queries a thread takes, that they cross."""
+    rng = np.random.default_rng(seed)
+    n, asked, k = (int(x) for x in rng.integers([300, 20, 1], [700, 400, 15]))
+    base, queries = rows(n, seed), rows(asked, seed + 100) * rng.uniform(0.1, 9, (asked, 1))
+    queries[3] = 7 * base[n - 1]
+    monkeypatch.setattr(nearest, "EXACT_PAIRS", pairs)
+    monkeypatch.setattr(nearest, "FEWEST_CELLS", 10**6)
+    monkeypatch.setattr(nearest, "MOST_CELLS", 10**6)
+    monkeypatch.setattr(nearest, "BLOCK", int(rng.integers(16, 70)))
+    monkeypatch.setattr(nearest, "QUERIES", int(rng.integers(16, 150)))
+    found = nearest.nearest_neighbours(queries.astype(np.float32), base.astype(np.float32), k)
+    cosine, order = by_hand(queries, base, k)
+    np.testing.assert_allclose(found.similarity, cosine, atol=2e-6)
+    assert (found.rows == order).mean() > 0.999
+    assert found.rows[3, 0] == n - 1
+    assert ("100.0%" in found.how) == (pairs == 0)
+
+
+def test_the_share_is_that_of_the_search_and_copies_are_found_where_rows_lie_in_no_clusters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((6000, 48)).astype(np.float32)
+    copied = rng.choice(6000, (2, 200), replace=False)
+    X[copied[1]] = X[copied[0]] * rng.uniform(0.5, 2, (200, 1)) + 1e-4 * X[copied[1]]
+    exact = nearest.nearest_neighbours(X, X, 11)
+    monkeypatch.setattr(nearest, "EXACT_PAIRS", 0)
+    monkeypatch.setattr(nearest, "MOST_CELLS", 16)
+    monkeypatch.setattr(nearest, "ASKED", 6000)  # so that the share stated is that of all
+    found = nearest.nearest_neighbours(X, X, 11)
+    shares = (found.rows[:, None] == exact.rows[:, :, None]).any(axis=2).mean()
+    assert f"16 of its 154 cells (IVF), which found {shares:.1%}" in found.how and shares < 0.9
+    assert (found.rows[copied[1], :2] == copied[0][:, None]).any(axis=1).all()
+    assert (found.rows[copied[0], :2] == copied[1][:, None]).any(axis=1).all()
+
+
+def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same result on any number of threads, and of the same seed."""
+    X = rows(2000, 3)
+    monkeypatch.setattr(nearest, "EXACT_PAIRS", 0)
+    monkeypatch.setattr(nearest, "QUERIES", 300)
+    first = nearest.nearest_neighbours(X, X, 5, seed=7)
+    monkeypatch.setattr(nearest, "WORKERS", 1)
+    again = nearest.nearest_neighbours(X, X, 5, seed=7)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    np.testing.assert_array_equal(first.similarity, again.similarity)
+    assert first.how == again.how
+    other = nearest.nearest_neighbours(X, X, 5, seed=8)
+    assert (first.rows[:, 0] == other.rows[:, 0]).all()
