@@ -116,7 +116,7 @@ class _Cells:
             base.shape[1], count, niter=10, spherical=True, min_points_per_centroid=1
         )
         means.train(drawn)
-        centres = means.centroids
+        centres = np.asarray(means.centroids)
         of_row = _nearest_centres(base, centres, 1)[:, 0]
         starts = np.searchsorted(np.sort(of_row), np.arange(count + 1))
         return cls(centres, of_row, np.argsort(of_row, kind="stable"), starts)
