@@ -1,5 +1,6 @@
 """The detector contract: kinds that are saved and read as what they are, and what needs weights."""
 
+import pickle
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_the_registry_names_what_there_is() -> None:
     assert list(METHODS)[:2] == ["logistic", "residual"]
     for name, one in METHODS.items():
         assert one.name == name and one.title and one.source and one.chosen and one.cost
+        assert pickle.dumps(one.train)  # for another process
     with pytest.raises(AigiError, match="there are logistic"):
         method("deep")
 

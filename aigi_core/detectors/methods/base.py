@@ -51,6 +51,11 @@ def register(method: type[Method]) -> type[Method]:
     return method
 
 
+def registered(name: str) -> Method:
+    """The method that was registered under a name."""
+    return METHODS[name]
+
+
 class Method(ABC):
     """One way of detecting.
 

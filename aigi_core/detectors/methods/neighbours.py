@@ -23,6 +23,7 @@ from aigi_core.detectors.methods.base import (
     Rows,
     best_offset,
     register,
+    registered,
 )
 from aigi_core.detectors.protocol import Protocol, TrainingSet, as_sets
 from aigi_core.detectors.training import TrainingImages
@@ -208,6 +209,10 @@ class FixedNeighbours(NearestNeighbours):
     """As many neighbours as its name says, so that a board shows what k changes."""
 
     chosen = "With a bias, an offset on validation images; k is given in the title."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # its class stands under no name of this module, and another process is given the method
+        return registered, (self.name,)
 
 
 for number in KS:
