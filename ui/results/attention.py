@@ -109,7 +109,8 @@ def heads_table(
     workspace: Workspace, train: str, validation: str, used: Preset = OURS
 ) -> pd.DataFrame:
     """Every head alone, best first: on the validation generator, in-domain and out of domain."""
-    return with_test(
+    return apart(
+        with_test,
         head_scores(workspace, train, validation, used),
         alone_matrix(workspace, train, used),
         used.metric,
