@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 
-from aigi_core.clip.search import TextIndex
+from aigi_core.clip.search import PRODUCTS_FROM, TextIndex
 from aigi_core.errors import AigiError
 
 
-def test_equals_numpy() -> None:
+@pytest.mark.parametrize("count", [40, 120])
+def test_equals_numpy(count: int) -> None:
+    """In turn, and by a product of matrices."""
     rng = np.random.default_rng(0)
     vectors, queries = (
         rng.standard_normal((500, 32)).astype(np.float32),
-        rng.standard_normal((40, 32)),
+        rng.standard_normal((count, 32)),
     )
+    assert (queries.size >= PRODUCTS_FROM) == (count == 120)
     products, rows = TextIndex(vectors).search(queries, 9)
     expected = queries @ vectors.T
     assert rows.tolist() == np.argsort(-expected, axis=1)[:, :9].tolist()
