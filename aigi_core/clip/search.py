@@ -8,7 +8,6 @@ from jaxtyping import Float, Float32, Int
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
-
 PRODUCTS_FROM = 2048
 """Numbers of all queries from which on FAISS takes one product of matrices: six queries of 384
 dimensions. By default it is 128,000, 333 queries, and fewer are compared with each text in turn,
