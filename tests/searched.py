@@ -7,7 +7,7 @@ import numpy as np
 
 from aigi_core.transfer.atlas import AtlasKey
 from aigi_core.workspace import STREAM_MAPS, Workspace, describe_file, read_manifest, write_manifest
-from precompute.engine import Engine, LocalEngine
+from precompute.engine import Engine, InlineEngine
 from precompute.search import job
 
 KEY = AtlasKey(draws=40, controls=20)
@@ -18,7 +18,7 @@ def searched_copy(synthetic: Path, folder: Path, engine: Engine | None = None) -
     copy = folder / "workspace"
     shutil.copytree(synthetic, copy)
     job.search(
-        copy, "alpha-gan:beta-diff,gamma-diff:alpha-gan", key=KEY, engine=engine or LocalEngine(1)
+        copy, "alpha-gan:beta-diff,gamma-diff:alpha-gan", key=KEY, engine=engine or InlineEngine()
     )
     return copy
 

@@ -16,12 +16,14 @@ def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     its attribution and its atlases: of all pairs by our protocol, of one pair by the paper's.
     """
     from precompute.__main__ import main
+    from precompute.engine import InlineEngine
     from precompute.search.job import search
 
     path = Path(shutil.copytree(synthetic_path, tmp_path_factory.mktemp("searched") / "w"))
     add_stream_maps(path)
-    search(path)
-    search(path, "alpha-gan:beta-diff", key=AtlasKey(draws=40, controls=20, protocol="paper"))
-    assert main(["methods", "--workspace", str(path)]) == 0
+    search(path, engine=InlineEngine())
+    key = AtlasKey(draws=40, controls=20, protocol="paper")
+    search(path, "alpha-gan:beta-diff", key=key, engine=InlineEngine())
+    assert main(["methods", "--workspace", str(path), "--workers", "1"]) == 0
     assert main(["attribution", "--workspace", str(path), "--draws", "20"]) == 0
     return Workspace.open(path)

@@ -16,7 +16,7 @@ from aigi_core.detectors.training import train
 from aigi_core.transfer import transfer_matrix
 from aigi_core.transfer.atlas import Atlas, AtlasKey
 from aigi_core.workspace import Workspace
-from precompute.engine import LocalEngine
+from precompute.engine import InlineEngine
 from precompute.search import job
 from tests.pages.reading import noted, stats, text_of, with_how
 from tests.searched import add_stream_maps
@@ -33,7 +33,7 @@ def searched(synthetic_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     shutil.copytree(synthetic_path, path)
     add_stream_maps(path)
     key = AtlasKey(draws=40, controls=20, protocol="paper")
-    job.search(path, ":".join(PAIR), key=key, engine=LocalEngine(1))
+    job.search(path, ":".join(PAIR), key=key, engine=InlineEngine())
     return path
 
 
