@@ -33,6 +33,7 @@ from aigi_core.transfer.bootstrap import Estimate
 from aigi_core.workspace import Workspace
 from ui import results
 from ui.results import Setting, encoders
+from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached
@@ -167,7 +168,7 @@ def nulls(workspace: Workspace, setting: Setting, row: int, seed: int = 0) -> np
         drawn = np.roll(stored_null(workspace, detector), seed, axis=0)
     else:
         _ask(workspace, setting, row)
-        drawn = null_directions(workspace, detector, seed=seed).astype(np.float32)
+        drawn = apart(null_directions, workspace, detector, seed=seed).astype(np.float32)
     drawn.flags.writeable = False
     return drawn
 

@@ -157,7 +157,10 @@ def _scores(workspace: Workspace) -> np.ndarray | None:
 
 @cached
 def _panel_by_mean(workspace: Workspace) -> Panel:
-    return build_panel(workspace, _members(workspace), scores=_scores(workspace))
+    members, scores = _members(workspace), _scores(workspace)
+    if scores is not None:  # of many images, too much to be handed over
+        return build_panel(workspace, members, scores=scores)
+    return apart(build_panel, workspace, members)
 
 
 @cached

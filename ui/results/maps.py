@@ -13,6 +13,7 @@ from aigi_core.manifest import FAKE
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, step, steps
 from ui.toolkit.page import Page
@@ -44,7 +45,11 @@ def _kept(workspace: Workspace, settings: MapSettings) -> ImageMap | None:
 @cached
 def image_map(workspace: Workspace, settings: MapSettings) -> ImageMap:
     """The map by one method, read where a job has kept it."""
-    return _kept(workspace, settings) or projection.image_map(workspace, settings, step)
+    if kept := _kept(workspace, settings):
+        return kept
+    if results.large(workspace):  # with its progress
+        return projection.image_map(workspace, settings, step)
+    return apart(projection.image_map, workspace, settings)
 
 
 def asked(page: Page, settings: MapSettings) -> ImageMap | None:

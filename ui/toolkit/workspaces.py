@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -60,7 +61,8 @@ def cached(function: F, most: int = 256) -> F:
     for meanwhile, there or not.
 
     Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
-    copied: do not change it. Sessions that ask for the same result wait for it; others go on.
+    copied: do not change it. Sessions that ask for the same result wait for it; others go on. A
+    default that is given counts as one that is not.
 
     Args:
         most: results that are kept; of more, those not asked for longest go.
@@ -81,9 +83,13 @@ def cached(function: F, most: int = 256) -> F:
         },
     )
 
+    parameters = signature(function)
+
     @wraps(function)
     def kept(*args: Any, **kwargs: Any) -> Any:
-        one: _Kept = keep(*args, **kwargs)
+        given = parameters.bind(*args, **kwargs)
+        given.apply_defaults()
+        one: _Kept = keep(*given.args, **given.kwargs)
         for on in one.rests:
             note(*on)
         return one.result

@@ -152,3 +152,16 @@ def test_a_list_of_all_results_rests_on_every_kind(own: Workspace) -> None:
     outdated(own)
     outdated(own)
     assert len(made) == 2
+
+
+def test_a_default_that_is_given_is_the_same_result() -> None:
+    """Heads computed anew what had been prepared, because its page names the protocol."""
+    asked: list[tuple[int, str]] = []
+
+    @workspaces.cached
+    def compute(number: int, how: str = "ours") -> int:
+        asked.append((number, how))
+        return number
+
+    assert compute(1) == compute(1, "ours") == compute(number=1) == compute(1, how="ours") == 1
+    assert compute(2, "paper") == 2 and asked == [(1, "ours"), (2, "paper")]
