@@ -6,12 +6,10 @@ at once, at the speed of a matrix product. An inverted file of FAISS reads the c
 after another instead, at the speed of the memory, and holds a copy of all rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -37,6 +35,9 @@ QUERIES = 65_536
 all of them."""
 WORKERS = 2
 """Threads of a search in cells; results do not depend on it."""
+SECONDS = {"exact": 2.6e-11, "cells": 4.4e-11}
+"""Of a core for a product of two numbers and what is done with it, in an exact search and in cells
+(docs/scale.md)."""
 
 
 class Nearest(NamedTuple):
@@ -89,6 +90,18 @@ def nearest_neighbours(
     return Nearest(similarity, rows, how)
 
 
+def search_seconds(n: int, width: int) -> float:
+    """Seconds of a core, about, in which :func:`nearest_neighbours` searches n rows for themselves;
+    in cells at most: as many are searched as where rows hardly lie in clusters.
+    """
+    if n**2 <= EXACT_PAIRS:
+        return n**2 * width * SECONDS["exact"]
+    cells = float(2 * np.sqrt(n))
+    # ten rounds of k-means of 40 rows a cell, each row's cell and those that it looks into
+    pairs = 400 * cells**2 + 2 * n * cells + n * MOST_CELLS * n / cells
+    return pairs * width * SECONDS["cells"]
+
+
 @dataclass(frozen=True, eq=False)
 class _Cells:
     """Rows by the centre that they are nearest to.
@@ -105,7 +118,7 @@ class _Cells:
     starts: Int[np.ndarray, " C1"]
 
     @classmethod
-    def of(cls, base: Float[np.ndarray, "N d"], rng: np.random.Generator) -> _Cells:
+    def of(cls, base: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Self:
         """2 sqrt(N) cells, from as many rows drawn at random as FAISS wants for each centre."""
         import faiss
 

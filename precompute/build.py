@@ -12,7 +12,7 @@ from aigi_core.commands import command, open_command
 from aigi_core.detectors.stored import SCORED
 from aigi_core.detectors.training import training_seconds
 from aigi_core.errors import AigiError
-from aigi_core.nearest import EXACT_PAIRS
+from aigi_core.nearest import search_seconds
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from precompute import encode, ingest
@@ -21,13 +21,12 @@ from precompute.ingest.answers import parse_answers
 from precompute.ingest.layouts.roots import common_root
 from precompute.options import add_shared
 
-AUDIT = 2e-3
-NEIGHBOURS = 2e-8
-READING = 0.01
-LOOKING = 9e-5
-"""Seconds of a core for an image, for a pair of images whose likeness the search for duplicates
-computes, to read an image again for common marks, and for all that is kept beside detectors where
-images are many (docs/scale.md)."""
+AUDIT, MANY = (2e-3, 4e-4), 20_000
+"""Seconds of a core for an image that the audit takes without its search for duplicates, for so
+many images and for each beyond, when it draws blocks and looks at samples (docs/scale.md)."""
+READING, LOOKING = 0.01, 9e-5
+"""The same to read it again for common marks, and for all that is kept beside detectors where
+images are many."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,10 +98,9 @@ def _estimate(workspace: Workspace, audited: bool) -> str:
     seconds = training_seconds(workspace, generators, twins=True)
     seconds += images * LOOKING if images >= SCORED else 0
     if audited:
-        pairs = images**2
-        if pairs > EXACT_PAIRS:  # training of centres, then 8 cells or more and all centres twice
-            pairs = int(images * (1600 + 16 * images**0.5))
-        seconds += images * (AUDIT + READING) + pairs * NEIGHBOURS
+        audit = min(images, MANY) * AUDIT[0] + max(images - MANY, 0) * AUDIT[1]
+        seconds += audit + images * READING
+        seconds += search_seconds(images, workspace.embeddings.shape[1])
     minutes = max(round(seconds / 60), 1)
     what = f"{counted(generators, 'detector')}{' and the audit' if audited else ''}"
     return f"What pages begin with: {what}, about {counted(minutes, 'minute')} of one core."

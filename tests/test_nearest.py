@@ -106,3 +106,12 @@ def test_threads_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.how == again.how
     other = nearest.nearest_neighbours(X, X, 5, seed=8)
     assert (first.rows[:, 0] == other.rows[:, 0]).all()
+
+
+def test_the_time_announced_grows_as_the_search_does() -> None:
+    border = int(nearest.EXACT_PAIRS**0.5)
+    assert nearest.search_seconds(border, 768) == 4 * nearest.search_seconds(border // 2, 768)
+    assert nearest.search_seconds(border + 1, 768) < nearest.search_seconds(border, 768)
+    million, four = (nearest.search_seconds(n * 10**6, 768) for n in (1, 4))
+    assert 7.5 < four / million < 8  # as n to the power 1.5, once centres cost little
+    assert nearest.search_seconds(10**6, 384) == million / 2
