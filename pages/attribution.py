@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import streamlit as st
+
 import ui
 from aigi_core import figures
 from aigi_core.attribution import namers
@@ -22,20 +24,21 @@ with ui.page(__file__) as page:
     page.answer(body.answer(made, way))
     page.stats(body.stats(made, way))
     page.protocol(**body.protocol(made, way))
-    with page.picture(
-        "Each row is one source: the shares of its images that are named as each source."
-        " Outlined: the correct name. Click a cell to see its images."
-    ):
-        draw = partial(
-            figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
-        )
-        page.figure("confusion", draw, table=own.confusion_table(), clicks=("made_by", "named_as"))
-
-    def cells_images() -> None:
-        with page.section(
-            "The images of one cell", f"Made by {ui.name(truth)}, named as {ui.name(named)}."
-        ):
-            body.images(page, own, truth, named)
+    with page.picture():
+        left, right = st.columns([5, 2], gap="medium")
+        with left:
+            st.markdown(
+                "Each row is one source: the shares of its images that are named as each source."
+                " Outlined: the correct name. Click a cell to see its images."
+            )
+            draw = partial(
+                figures.source_confusion, own, page.domains.family_of, selected=(truth, named)
+            )
+            page.figure(
+                "confusion", draw, table=own.confusion_table(), clicks=("made_by", "named_as")
+            )
+        with right:
+            body.cell(page, own, truth, named)
 
     def sources() -> None:
         with page.section(
@@ -81,7 +84,6 @@ with ui.page(__file__) as page:
             body.tree(page, made, way)
 
     parts = {
-        "Images of one cell": cells_images,
         "Each source": sources,
         "Never seen": never_seen,
         "Which are alike": alike,

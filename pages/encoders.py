@@ -5,7 +5,6 @@ knows the concept of a generated image.
 from functools import partial
 
 import pandas as pd
-import streamlit as st
 
 import ui
 from aigi_core import figures
@@ -16,6 +15,7 @@ from aigi_core.statements import counted
 from aigi_core.transfer.encoders import differences_in_words
 from aigi_core.winner import winner
 from ui.results import encodings as results
+from ui.toolkit.waiting import saying
 
 TITLES = {"name": "tested_on"} | {
     end: f"balanced_accuracy{of}" for end, of in (("value", ""), ("low", "_low"), ("high", "_high"))
@@ -119,7 +119,7 @@ with ui.page(__file__, one_encoder="All encoders are compared here.") as page:
                 same = encoder_options(workspace.encoder)
                 page.command(workspace.command("encode", **same, features="embedding,layers"))
             elif page.toggle("depth", "Train on every layer", False):
-                with st.spinner("Training detectors on every layer ..."):
+                with saying("Training detectors on every layer"):
                     depths = results.depths(several)
                 for name, layers in depths.items():
                     top, last = winner(layers.assign(name=layers["layer"])), layers.iloc[-1]

@@ -103,8 +103,9 @@ with ui.page(__file__) as page:
         )
         st.button(
             "Ablate it",
-            on_click=ui.set_controls,
-            kwargs={"ablate": [head], "part": ABLATION},
+            on_click=ui.open_part,
+            args=(ABLATION,),
+            kwargs={"ablate": [head]},
             icon=":material/content_cut:",
             help="Replace it by its mean and measure all detectors again, below.",
         )

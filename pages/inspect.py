@@ -18,6 +18,7 @@ from aigi_core.statements import counted
 from ui.bodies import attribution, finetuned
 from ui.bodies import inspect as body
 from ui.results import attention, inspection
+from ui.toolkit.waiting import saying
 
 WHY = "Why"
 """The part that explains the score."""
@@ -183,7 +184,7 @@ def trusted(page: ui.Page, judged: body.Judged) -> None:
 
 
 with ui.page(__file__) as page:
-    with st.spinner("Training and calibrating one detector per generator …"):
+    with saying("Training and calibrating one detector per generator"):
         panel = inspection.panel(page.workspace)
     subject, below = inspection.choose(page)
     with below:

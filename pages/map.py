@@ -4,8 +4,6 @@ picked with a lasso.
 
 from functools import partial
 
-import streamlit as st
-
 import ui
 from aigi_core import figures
 from aigi_core.errors import WorkspaceError
@@ -17,11 +15,11 @@ from ui.results import maps
 from ui.toolkit.images import Tile
 
 SHOWN = 36
+NO_SOURCE = "no source"
 
 
 def limits(made: ImageMap) -> str:
     """What this map cannot show, in numbers."""
-    mean, low, high = made.agreement_chance
     axes = (
         f"The two axes explain {sum(made.explained_variance):.0%} of the variance. "
         if made.explained_variance
@@ -30,10 +28,7 @@ def limits(made: ImageMap) -> str:
     return (
         f"{axes}Trustworthiness {made.trustworthiness:.3f} (1 is best; points in random order:"
         f" {made.shuffled:.3f}; n = {counted(made.measured, 'image')}"
-        f"{', drawn at random' if made.measured < made.n else ''}). Of an image's nearest points"
-        f" {made.agreement:.0%} are of its own source; in the embedding itself"
-        f" {made.agreement_embedding:.0%}, with shuffled sources {mean:.0%} ({low:.0%} to"
-        f" {high:.0%})."
+        f"{', drawn at random' if made.measured < made.n else ''})."
     )
 
 
@@ -74,7 +69,7 @@ def show(
         else "Draw around points"
     )
     with page.picture(f"{what} to see their images below. {limits(made)}"):
-        mine = maps.picked(table)
+        mine, around = maps.picked(table), True
         draw = partial(
             figures.image_cells if celled else figures.image_points,
             drawn,
@@ -93,8 +88,14 @@ def show(
         )
     with page.section("The chosen images"):
         if mine.empty:
-            st.caption("No images are chosen yet: draw around points of the map with the mouse.")
-        else:
+            sources = table["source"].drop_duplicates().sort_values().tolist()
+            source = page.select(
+                "source",
+                "Draw around points of the map, or take all images of",
+                {NO_SOURCE: ""} | {s: s for s in sources},
+            )
+            mine, around = table[table["source"] == source], False
+        if not mine.empty:
             counts = mine["source"].value_counts()
             page.finding(
                 f"{counted(len(mine), 'image')}: "
@@ -118,7 +119,8 @@ def show(
             if fakes:
                 page.link("train", "Train on their generators", trained=fakes[:3])
                 page.link("gallery", "Test on their generators", tests=fakes)
-            page.unlinked("Chosen images")
+            if around:
+                page.unlinked("Chosen images")
             page.table("picked", mine)
 
 

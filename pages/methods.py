@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
+import streamlit as st
 
 import ui
 from aigi_core import figures
@@ -35,8 +36,6 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
     return boards_by_encoder.board_by_encoder(named, rows)
 
 
-ONE = "One method"
-"""The part that a click on a method opens."""
 READ = (
     "title",
     "measured_on",
@@ -52,10 +51,6 @@ READ = (
 )
 """Columns of the board that are shown beside each other."""
 OTHER_CELLS = " The last rows were measured on other generators: do not rank them with the rest."
-
-
-def open_method(title: str) -> None:
-    ui.set_controls(which=title, part=ONE)
 
 
 def show(page: ui.Page, table: pd.DataFrame) -> None:
@@ -113,58 +108,66 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
         ),
     )
     where = boards.where_measured(table)
-    with page.picture(
-        f"Balanced accuracy {where}, by method, with 95% intervals. Click a method to open"
-        f" it.{OTHER_CELLS if other_cells else ''}"
-    ):
-        drawn = estimates(table, "ood", table["title"], n=table["cells"])
-        draw = partial(figures.out_of_domain_intervals, drawn, "method", where)
-        page.figure("methods", draw, table=drawn, clicks=open_method)
+    with page.controls():
+        title = page.select("which", "Opened method", table["title"].tolist())
+    with page.picture():
+        left, right = st.columns([5, 3], gap="medium")
+        with left:
+            st.markdown(
+                f"Balanced accuracy {where}, by method, with 95% intervals. Click a method to open"
+                f" it.{OTHER_CELLS if other_cells else ''}"
+            )
+            drawn = estimates(table, "ood", table["title"], n=table["cells"])
+            draw = partial(figures.out_of_domain_intervals, drawn, "method", where, selected=title)
+            page.figure("methods", draw, table=drawn, clicks=("which",))
+        with right:
+            one_method(page, table, title)
     parts_of(page, table)
 
 
+def one_method(page: ui.Page, table: pd.DataFrame, title: str) -> None:
+    """A method beside the board: what it is, and its numbers."""
+    chosen = table[table["title"] == title].iloc[0]
+    row = boards.rows_of_methods().get(str(chosen["method"]))
+    about = (
+        f"**{ui.name(chosen['title'])}.** These scores were imported. A single detector is"
+        " measured at its own threshold and compared with logistic regression trained on"
+        " the same generator (on each other generator in turn, if it has seen several or"
+        " none). Scores of one detector per generator are compared as those of methods are."
+    )
+    if row:
+        one, view = row.method, row.view or results.EMBEDDING
+        setting = results.Setting((), view, method=one.name)
+        if one.name == results.RESIDUAL:
+            setting = results.Setting((), results.RESIDUAL)
+        sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
+        about = (
+            f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
+            f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+        )
+    where = "Out of domain"
+    if boards.unknown(table)[table["title"] == title].any():
+        where = f"{NOT_TOLD}. Of all cells"
+    page.finding(about)
+    page.finding(
+        f"{where} its lowest balanced accuracy is on {ui.name(chosen['worst_on'])}:"
+        f" {chosen['worst']:.3f} (95% interval {chosen['worst_low']:.3f} to"
+        f" {chosen['worst_high']:.3f}, corrected for the choice of the lowest)."
+        f" {boards.blocks_in_words(chosen)}"
+    )
+    if calibrated := boards.calibration_in_words(chosen):
+        page.finding(calibrated)
+    if row:
+        page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
+
+
 def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
-    """All numbers, one method, encoders, own texts, fine-tuning."""
+    """All numbers, two methods compared, encoders, own texts, fine-tuning."""
 
     def all_numbers() -> None:
         split = boards.by_what_is_measured(table)
         with page.section(text=boards.comparison(table, ui.name)):
             page.table("board", split.drop(columns="method"), shown=READ)
-
-    def one_method() -> None:
-        with page.section():
-            with page.controls("Method"):
-                title = page.select("which", "Method of the board", table["title"].tolist())
-            chosen = table[table["title"] == title].iloc[0]
-            row = boards.rows_of_methods().get(str(chosen["method"]))
-            about = (
-                f"**{ui.name(chosen['title'])}.** These scores were imported. A single detector is"
-                " measured at its own threshold and compared with logistic regression trained on"
-                " the same generator (on each other generator in turn, if it has seen several or"
-                " none). Scores of one detector per generator are compared as those of methods are."
-            )
-            if row:
-                one, view = row.method, row.view or results.EMBEDDING
-                setting = results.Setting((), view, method=one.name)
-                if one.name == results.RESIDUAL:
-                    setting = results.Setting((), results.RESIDUAL)
-                sees = results.view_in_words(setting) if row.view else ui.inert(one.sees)
-                about = (
-                    f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
-                    f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
-                )
-            where = "Out of domain"
-            if boards.unknown(table)[table["title"] == title].any():
-                where = f"{NOT_TOLD}. Of all cells"
-            page.finding(
-                f"{about} {where} its lowest balanced accuracy is on"
-                f" {ui.name(chosen['worst_on'])}: {chosen['worst']:.3f} (95% interval"
-                f" {chosen['worst_low']:.3f} to {chosen['worst_high']:.3f}, corrected for the"
-                f" choice of the lowest). {boards.blocks_in_words(chosen)}"
-                f" {boards.calibration_in_words(chosen)}"
-            )
-            if row:
-                page.link("transfer", "Its matrix, in Transfer", **results.link_to(setting))
 
     def by_encoder() -> None:
         with page.section(
@@ -179,16 +182,15 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
                 page.table("by-encoder", beside)
 
     parts: dict[str, Callable[[], None]] = {
-        ONE: one_method,
-        compared.PART: partial(compared.show, page, table),
         "All numbers": all_numbers,
+        compared.PART: partial(compared.show, page, table),
     }
     if len(page.encodings) > 1:
         parts["By encoder"] = by_encoder
     parts["Your own texts"] = partial(zero_shot.show, page)
     if finetuned.names(page.workspace):
         parts["Fine-tuning"] = partial(finetuned.by_epoch, page)
-    holds = {"which": ONE, "encoders": "By encoder", "finetuned": "Fine-tuning"}
+    holds = {"encoders": "By encoder", "finetuned": "Fine-tuning"}
     holds |= dict.fromkeys(("detector_a", "detector_b"), compared.PART)
     holds |= dict.fromkeys(("real_texts", "generated_texts", "way"), "Your own texts")
     page.part(parts, holds=holds)

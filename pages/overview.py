@@ -15,6 +15,7 @@ from aigi_core.statements import counted, estimated
 from aigi_core.transfer import DEFAULT_METRIC, PairedDifference, TransferMatrix
 from ui import results
 from ui.bodies import generation, transfer
+from ui.toolkit.waiting import saying
 
 TASKS = (
     (
@@ -25,7 +26,7 @@ TASKS = (
     (
         "Understand a detector",
         "What does it look at, and could file facts explain it?",
-        {"words": "In words", "gallery": "Its mistakes"},
+        {"words": "In words", "gallery": "Its mistakes", "audit": "File facts alone"},
     ),
     (
         "Check an image",
@@ -146,7 +147,7 @@ with ui.page(__file__) as page:
     best = None
     with (
         page.section("What stands out"),
-        st.spinner("Training one detector per generator …"),
+        saying("Training one detector per generator"),
     ):
         matrix = results.default_matrix(workspace)
         inside = matrix.mean(DEFAULT_METRIC, matrix.in_domain)

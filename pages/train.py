@@ -202,7 +202,8 @@ with ui.page(__file__) as page:
             )
     with page.section(
         "The opened training set on every generator",
-        f"A detector trained on {ui.name(names)}. Click a generator to see its images.",
+        f"A detector trained on {ui.name(names)}. Click a generator to choose whose images the link"
+        " below opens.",
     ):
         test = page.generator("test", "Generator", hardest.name if hardest else tested[0])
         everywhere = partial(figures.detector_intervals, whole, metric, selected=test)

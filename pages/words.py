@@ -17,6 +17,7 @@ from ui.bodies import choices
 from ui.bodies import words as body
 from ui.bodies.training import penalty
 from ui.results import explanations
+from ui.toolkit.waiting import saying
 
 CONCEPT = "Without a concept"
 """The part that takes a text away from all images."""
@@ -29,9 +30,9 @@ with ui.page(__file__) as page:
         texts = explanations.choose_texts(page, used)
         shown = int(page.slider("shown", "Rows", 5, explanations.LISTED, 12))
     workspace, train = page.workspace, names[row]
-    with st.spinner(
+    with saying(
         "Training the detector and, where its words are not stored, three hundred more on shuffled"
-        " labels: some seconds …"
+        " labels: some seconds"
     ):
         words = explanations.words(workspace, setting, row, texts)
         matrix = results.matrix(workspace, setting, DEFAULT_METRIC)
@@ -64,8 +65,9 @@ with ui.page(__file__) as page:
         )
         st.button(
             "Remove it",
-            on_click=ui.set_controls,
-            kwargs={"remove": text, "part": CONCEPT},
+            on_click=ui.open_part,
+            args=(CONCEPT,),
+            kwargs={"remove": text},
             icon=":material/content_cut:",
             help=(
                 "Removes the direction of this text from every image and measures all detectors"
@@ -198,8 +200,8 @@ with ui.page(__file__) as page:
                     ),
                 )
             if line.strip():
-                with st.spinner(
-                    "Projecting out and measuring again; the same for twenty random directions …"
+                with saying(
+                    "Projecting out and measuring again; the same for twenty random directions"
                 ):
                     effect = explanations.concept(
                         workspace, setting, explanations.own_texts(line, texts), again and plain

@@ -45,7 +45,7 @@ library, draws:
   without its trace.
 - Detectors, scores, matrices and words that several pages need are in ``ui.results``, cached once
   for all of them.
-- No arithmetic, no torch, no open_clip on a page. Slow work: ``ui.cached`` under ``st.spinner``.
+- No arithmetic, no torch, no open_clip on a page. Slow work: ``ui.cached`` under ``saying``.
 - Tests: ``tests/pages/test_<stem>.py`` with the fixture ``open_app`` (AppTest) for the states, and
   a page object in ``tests/e2e/`` for clicks; every page is opened by deep link on a fresh server
   and checked by axe there. ``python -m tests.e2e.screenshots <stem>`` takes its pictures at two
@@ -55,7 +55,7 @@ from ui.toolkit import threads  # noqa: F401  (first: before numerical libraries
 from ui.toolkit.controls import acted, set_control, set_controls
 from ui.toolkit.frame import ICON, frame, tab_title
 from ui.toolkit.images import Tile
-from ui.toolkit.page import Page, inert, name, page
+from ui.toolkit.page import Page, inert, name, open_part, page
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.router import PAGES, ROOT, guard, link, navigation, start
 from ui.toolkit.tables import DIFFERENCE, OWN_UNITS
@@ -79,6 +79,7 @@ __all__ = [
     "link",
     "name",
     "navigation",
+    "open_part",
     "page",
     "set_control",
     "set_controls",

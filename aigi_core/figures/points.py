@@ -19,6 +19,7 @@ from aigi_core.figures.theme import (
     label,
     labels,
     name_lines,
+    on_lines,
 )
 from aigi_core.figures.tooltips import Form, between, measured, tip
 
@@ -119,12 +120,13 @@ def intervals(
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [
-        f"<b>{text}</b>{s}" if n == selected else f"{text}{s}"
+        on_lines(text, s, bold=n == selected)
         for n, text, s in zip(names, labels(names, 44), sizes, strict=True)
     ]
     figure.update_xaxes(title_text=_titled(value_title, points), range=limits)
     name_lines(figure, ticks)
-    return finish(figure, theme, alt, 90 + 28 * max(len(names), 2), hovermode="closest")
+    line = 34 if any("<br>" in tick for tick in ticks) else 28
+    return finish(figure, theme, alt, 90 + line * max(len(names), 2), hovermode="closest")
 
 
 def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band: str) -> list[str]:
@@ -146,7 +148,12 @@ def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band:
 
 
 def out_of_domain_intervals(
-    table: pd.DataFrame, of: str, where: str = "out of domain", *, theme: Theme = LIGHT
+    table: pd.DataFrame,
+    of: str,
+    where: str = "out of domain",
+    *,
+    selected: str | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
     """:func:`intervals` of balanced accuracies out of domain, beside chance.
 
@@ -159,6 +166,7 @@ def out_of_domain_intervals(
         alt=f"Balanced accuracy {where} of each {of}, with 95% intervals.",
         value_title=f"Balanced accuracy {where}",
         reference=0.5,
+        selected=selected,
         theme=theme,
     )
 

@@ -358,6 +358,36 @@ def error_bars(
     )
 
 
+LINE_OF_NAME = 30
+"""Letters of a name, and of what stands behind it, that take one line beside an axis: more would
+leave a phone no room for the data."""
+
+
+def on_lines(name: str, behind: str = "", *, bold: bool = False) -> str:
+    """A name beside an axis, in HTML, on two lines where it is long: broken behind a comma or sign,
+    before a bracket or what stands behind it, wherever that is nearest to the middle.
+
+    >>> on_lines("Ridge regression", " (n = 210)")
+    'Ridge regression (n = 210)'
+    >>> on_lines("Logistic regression, before the projection", " (n = 210)", bold=True)
+    '<b>Logistic regression,<br>before the projection</b> (n = 210)'
+    >>> on_lines("Linear SVM (squared hinge)", " (n = 210)")
+    'Linear SVM<br>(squared hinge) (n = 210)'
+    """
+    marks = ("<b>", "</b>") if bold else ("", "")
+    spaces = [at for at, letter in enumerate(name) if letter == " "]
+    told = [at for at in spaces if name[at - 1] in ",+" or name[at + 1] == "("]
+    places = told or spaces
+    if behind[:1] == " " and behind[1:2] == "(":
+        places = [*places, len(name)]
+    if len(name) + len(behind) <= LINE_OF_NAME or not places:
+        return f"{marks[0]}{name}{marks[1]}{behind}"
+    at = min(places, key=lambda place: abs(2 * place - len(name) - len(behind)))
+    if at == len(name):
+        return f"{marks[0]}{name}{marks[1]}<br>{behind[1:]}"
+    return f"{marks[0]}{name[:at]}<br>{name[at + 1 :]}{marks[1]}{behind}"
+
+
 def name_lines(figure: go.Figure, ticks: Sequence[str], **axis: Any) -> None:
     """Name the lines at 0, 1, ... of the vertical axis, from top to bottom."""
     figure.update_yaxes(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels, name_lines
+from aigi_core.figures.theme import LIGHT, Theme, finish, label, labels, name_lines, on_lines
 from aigi_core.statements import ALPHA, p_text
 
 
@@ -86,12 +86,11 @@ def word_list(
             annotation_font=dict(size=11, color=theme.muted),
         )
         figure.update_xaxes(range=ends)
-    ticks = [
-        f"<b>{text}</b>" if value <= ALPHA else text for text, value in zip(texts, p, strict=True)
-    ]
+    ticks = [on_lines(text, bold=value <= ALPHA) for text, value in zip(texts, p, strict=True)]
     name_lines(figure, ticks)
     figure.update_xaxes(title_text="cosine")
-    return finish(figure, theme, alt, 90 + 22 * max(len(table), 3), hovermode="closest")
+    line = 26 if any("<br>" in tick for tick in ticks) else 22
+    return finish(figure, theme, alt, 90 + line * max(len(table), 3), hovermode="closest")
 
 
 def decisive_cosine(table: pd.DataFrame) -> float | None:

@@ -32,6 +32,7 @@ def test_tiles_open_images(app: App, browser: Any) -> None:
         app.page.keyboard.press("Enter")
     app.page.keyboard.press("Escape")
     app.wait_for_query("image", first)
+    expect(tiles.nth(1)).to_be_focused()  # which the dialog had taken
     tiles.nth(2).focus()
     with app.redrawn():
         app.page.keyboard.press("Enter")

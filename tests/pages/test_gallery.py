@@ -136,6 +136,14 @@ def test_long_tables_are_shown_in_part_and_a_map_of_many_as_cells(
     assert not app.exception and "mean score" in captions(app)
 
 
+def test_images_of_the_map_are_chosen_without_a_mouse(open_app: Open, synthetic: Workspace) -> None:
+    app = open_app(synthetic.path, "map")
+    assert "are judged wrongly" not in text_of(app)
+    app = app.selectbox(key="source").select("beta-diff").run()
+    many = int((synthetic.images["generator"] == "beta-diff").sum())
+    assert f"{many} images: `beta-diff` {many}." in text_of(app) and not app.exception
+
+
 def test_a_map_of_many_images_is_computed_where_it_is_asked_for(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

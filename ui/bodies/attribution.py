@@ -20,7 +20,7 @@ from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
-MOST_IMAGES = 36
+MOST_IMAGES = 8
 
 stored = cached(attribution.load_attribution)
 
@@ -119,15 +119,20 @@ def most_confused(own: Named) -> tuple[str, str]:
     return own.names[truth], own.names[named]
 
 
-def images(page: Page, own: Named, truth: str, named: str) -> None:
-    """The test images of one cell of the confusion matrix."""
+def cell(page: Page, own: Named, truth: str, named: str) -> None:
+    """One cell beside the confusion matrix: its share, and its test images."""
     at = own.names.index(truth), own.names.index(named)
     rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
+    share, (low, high), n = own.confusion()
+    page.finding(
+        f"**Made by {name(truth)}, named as {name(named)}:** **{share[at]:.0%}** (95% interval"
+        f" {low[at]:.0%} to {high[at]:.0%}), {part_counted(len(rows), int(n[at[0]]), 'image')}."
+    )
     shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:MOST_IMAGES]]
     if len(rows) > MOST_IMAGES:
-        st.caption(f"{part_counted(MOST_IMAGES, len(rows), 'image')}.")
+        st.caption(f"The first {MOST_IMAGES}.")
     page.images(
-        shown, width=110, empty="No test image of this source gets this name: choose another cell."
+        shown, width=90, empty="No test image of this source gets this name: choose another cell."
     )
 
 

@@ -47,13 +47,14 @@ from ui.results.inspection import Subject
 from ui.toolkit.images import Tile
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
+from ui.toolkit.waiting import saying
 
 PRIORS = {"1 in 2": 0.5, "1 in 10": 0.1, "1 in 100": 0.01, "1 in 1,000": 0.001}
 CALLS_IN_WORDS = {
-    "fake": "**called generated**",
-    "real": "**called real**",
-    "uncertain": "**undecided: too close to call at this false-alarm rate**",
-    "no verdict": "**no call can be made**",
+    "fake": "it is **called generated**",
+    "real": "it is **called real**",
+    "uncertain": "it is **undecided: too close to call**",
+    NO_VERDICT: "**no call can be made, because all of it is one colour**",
 }
 POOLS_NAMED = 3
 """Pools named in a sentence; all stand in the table."""
@@ -151,11 +152,13 @@ def answer(judged: Judged) -> str:
         else f"The detector of {name(judged.judge)} gives"
     )
     fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
+    left = len(calls) - fake - real
     others = (
-        f"Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it generated,"
-        f" {real}"
-        f" {agreeing(real, 'call')} it real and {len(calls) - fake - real}"
-        f" {agreeing(len(calls) - fake - real, 'leave')} it undecided."
+        f" Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it"
+        f" generated, {real} {agreeing(real, 'call')} it real and {left}"
+        f" {agreeing(left, 'leave')} it undecided."
+        if str(mine["verdict"]) != NO_VERDICT
+        else ""
     )
     truth = (
         f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
@@ -170,8 +173,8 @@ def answer(judged: Judged) -> str:
         (reserve if judged.far.farther_than > 0.95 else "")
         + f"{who} {name(subject.name)} a probability of **{mine['probability']:.3f}** (95% interval"
         f" {mine['low']:.3f} to {mine['high']:.3f}) of being generated; at a false-alarm rate of"
-        f" {percent(mine['rate'])} it is"
-        f" {CALLS_IN_WORDS[str(mine['verdict'])]}{_no_calls(judged)}. {others}{truth}"
+        f" {percent(mine['rate'])} {CALLS_IN_WORDS[str(mine['verdict'])]}{_no_calls(judged)}."
+        f"{others}{truth}"
     )
 
 
@@ -252,7 +255,7 @@ def how_often_right(page: Page, judged: Judged) -> None:
     rates that its limits give, pool by pool.
     """
     try:
-        with st.spinner("Leaving each generator out …"):
+        with saying("Leaving each generator out"):
             page.finding(unseen_in_words(inspection.unseen(judged.workspace, judged.rate)))
     except AigiError as too_few:
         st.caption(inert(str(too_few)))

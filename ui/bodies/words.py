@@ -26,6 +26,7 @@ from ui.toolkit.costly import lasting
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.tables import DIFFERENCE, POINTS
+from ui.toolkit.waiting import saying
 
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure
@@ -130,7 +131,7 @@ def opened(page: Page, words: Words, text: str) -> None:
         st.markdown(f"{name(text)} stands for {counted(len(folded), 'text')} that say the same.")
         page.table("folded", folded)
     else:
-        st.caption("No other of these texts says the same as it.")
+        st.caption(f"No other text says the same as {name(text)}.")
 
 
 def exposed(page: Page, exposure: Exposure) -> None:
@@ -168,7 +169,7 @@ def nameability(
             f" `{workspace.command('words')}` once for the default ones."
         )
         return
-    with st.spinner(f"Reading {counted(len(names), 'detector')} …"):
+    with saying(f"Reading {counted(len(names), 'detector')}"):
         table = explanations.all_words(workspace, setting, texts)
     from aigi_core.explain.nameability import (
         nameability as correlate,

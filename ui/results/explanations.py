@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from aigi_core.clip.consent import ConsentNeeded
 from aigi_core.clip.workspace_encoder import embed_phrases
@@ -36,6 +35,7 @@ from ui.results import Setting, encoders
 from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.page import Page
+from ui.toolkit.waiting import saying
 from ui.toolkit.workspaces import cached
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def embedded(workspace: Workspace, line: str) -> np.ndarray:
 
 def _encode(workspace: Workspace, new: Sequence[str]) -> np.ndarray:
     """Embed texts that no bank holds. Loads the text tower, and torch, on first need."""
-    with st.spinner("Loading the text tower, once for all sessions …"):
+    with saying("Loading the text tower, once for all sessions"):
         try:
             encoder = encoders.load(workspace)
         except ConsentNeeded:

@@ -63,6 +63,7 @@ from ui.toolkit.controls import OFFERED, acted, distinct, offered
 from ui.toolkit.images import image_files, image_roots
 from ui.toolkit.page import Page, inert, name, show_error
 from ui.toolkit.uploads import upload_field
+from ui.toolkit.waiting import saying
 from ui.toolkit.workspaces import cached
 
 MOST = 100
@@ -283,6 +284,8 @@ def choose(page: Page) -> tuple[Subject, Any]:
     # stays beside the new one.
     waits = any(key not in _known(page.workspace) for key in sources)
     below = st.empty() if waits else st.container()
+    if waits:
+        page.unanswered()
     with top:
         subject = _open(page, sources, image)
     return subject, below.container() if waits else below
@@ -463,7 +466,7 @@ def token_parts(workspace: Workspace, subject: Subject) -> Parts:
     kept = st.session_state.get(_TOKENS)
     if not kept or kept[0] != key:
         assert subject.pixels is not None
-        with st.spinner("Running the encoder over the image …"):
+        with saying("Running the encoder over the image"):
             encoder = load_encoder(workspace)
             kept = (key, Parts.of_pixels(encoder, subject.pixels, workspace.decomposition))
         st.session_state[_TOKENS] = kept

@@ -236,7 +236,14 @@ def grid_html(workspace: Workspace, tiles: Sequence[Tile], width: int = 132) -> 
 _CLICKS = """
 export default function({ parentElement, data, setTriggerValue }) {
   if (parentElement.dataset.shown !== data.digest) {
-    parentElement.innerHTML = data.html
+    const fresh = document.createElement('template')
+    fresh.innerHTML = data.html
+    const [before, after] = [parentElement, fresh.content].map(
+      (grid) => [...grid.querySelectorAll('figure')])
+    const same = before.length === after.length
+      && after.every((tile, at) => tile.innerHTML === before[at].innerHTML)
+    if (same) after.forEach((tile, at) => { before[at].className = tile.className })
+    else parentElement.replaceChildren(fresh.content)
     parentElement.dataset.shown = data.digest
   }
   parentElement.onclick = (event) => {
@@ -253,7 +260,8 @@ def clickable_grid(
     """A grid whose tiles with a ``key`` are buttons; a click, or Enter, calls ``opened`` with the
     tile's key.
 
-    The page's script only places what :func:`tiles_html` has escaped.
+    The page's script only places what :func:`tiles_html` has escaped. Where only another tile is
+    outlined, its buttons stay: a dialog that one of them opened gives the focus back to it.
     """
 
     def report() -> None:

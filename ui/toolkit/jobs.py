@@ -16,6 +16,7 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 from ui.toolkit.controls import acted
 from ui.toolkit.costly import lasting
 from ui.toolkit.page import Page
+from ui.toolkit.waiting import saying
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -29,18 +30,16 @@ _PROGRESS: ContextVar[Progress | None] = ContextVar("tell", default=None)
 
 
 @contextmanager
-def steps(label: str, waiting: str = "") -> Iterator[Progress]:
+def steps(label: str, waiting: str = "", *, here: bool = False) -> Iterator[Progress]:
     """Show how far cached computations made inside are, as they report to :func:`step`; nothing
     where all is cached. Gives what they report to, for work that may report from other threads.
-    ``waiting``: what stands there until the first report, by default the label.
+    ``waiting``: what stands there until the first report, by default the label. ``here``: where the
+    page now draws, not at the foot of the window.
 
     Any click or leaving the page stops them at their next report, and nothing unfinished is cached.
     """
-    place = st.empty()
-    outside = (
-        copy_context()
-    )  # Streamlit would record what is drawn inside a cached function, and draw it at each hit
-
+    # Streamlit would record what is drawn inside a cached function, and draw it at each hit
+    outside = copy_context()
     session = get_script_run_ctx(suppress_warning=True)
 
     shown, begun = 0.0, monotonic()
@@ -55,13 +54,12 @@ def steps(label: str, waiting: str = "") -> Iterator[Progress]:
         left = _time_left(shown - begun, done, of)
         outside.run(lambda: place.progress(min(done / of, 1), f"{label}: {done:,} of {of:,}{left}"))
 
-    token = _PROGRESS.set(show)
-    try:
-        with st.spinner(f"{waiting or label} …"):
+    with saying(waiting or label, here=here) as place:
+        token = _PROGRESS.set(show)
+        try:
             yield show
-    finally:
-        _PROGRESS.reset(token)
-        place.empty()
+        finally:
+            _PROGRESS.reset(token)
 
 
 def _time_left(spent: float, done: int, of: int) -> str:
@@ -128,7 +126,7 @@ def job(
     with working.container():
         above = st.container()
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
-        with above, steps(label) as show:
+        with above, steps(label, here=True) as show:
             result = compute(show)
     while len(finished) >= KEPT:
         finished.pop(next(iter(finished)))

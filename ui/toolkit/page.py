@@ -36,7 +36,7 @@ from aigi_core.manifest import Domains
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace
 from ui.toolkit import access, report, router, tables, workspaces
-from ui.toolkit.controls import Controls, acted, listed, set_control
+from ui.toolkit.controls import Controls, acted, listed, set_control, set_controls
 from ui.toolkit.costly import CostlyError, say_yes
 from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_roots
@@ -44,14 +44,37 @@ from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.unseen import Unseen
 from ui.toolkit.verification import Verification, verification
+from ui.toolkit.waiting import Waiting
 
 log = logging.getLogger("aigi.ui")
 EXTENSIONS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 _RUNS = "_runs"
 PART = "part"
 """The control that names the open part of a page."""
+_BROUGHT = "_brought"
+BRING = """<script data-run="%d">
+(() => {
+  const parts = document.querySelector('.st-key-controls-Parts')
+  parts.scrollIntoView({block: 'start'})
+  parts.querySelectorAll('[role=radio]')[%d]?.focus({preventScroll: true})
+})()
+</script>"""
+"""Scrolls to the parts of a page, and goes on from there by the keyboard."""
 ENCODER = "encoder"
 """The control that names one of several encodings of the images, on every page the same."""
+
+
+class _Slot:
+    """A place that is written to when a run knows what: until then what stood there stays, faded,
+    and nothing below it jumps.
+    """
+
+    def __init__(self, around: DeltaGenerator) -> None:
+        self._around = around
+
+    @cached_property
+    def at(self) -> DeltaGenerator:
+        return self._around.empty()
 
 
 class Page(Controls):
@@ -199,13 +222,18 @@ class Page(Controls):
         """The answer to the page's question in one or two sentences of markdown; names go through
         :func:`name`.
         """
-        self._answer.markdown(text)
+        self._answer.at.markdown(text)
         self._report.answer = plain(text)
 
     def stats(self, stats: Sequence[Stat]) -> None:
         """The numbers behind the answer, each with n and interval."""
-        self._stats.html(report.stats_html(stats))
+        self._stats.at.html(report.stats_html(stats))
         self._report.stats = list(stats)
+
+    def unanswered(self) -> None:
+        """What stood above the fold is of something else: it goes at once."""
+        self._answer.at.empty()
+        self._stats.at.empty()
 
     @contextmanager
     def picture(self, text: str = "") -> Iterator[None]:
@@ -285,6 +313,10 @@ class Page(Controls):
             st.session_state[PART] = linked[0]
         with self.controls("Parts"):
             draw = self.select(PART, "Show", parts, kind="segmented")
+            brings = st.empty()
+        if st.session_state.pop(_BROUGHT, False):
+            at = st.session_state.get(_RUNS, 0), list(parts).index(st.session_state[PART])
+            brings.html(BRING % at, unsafe_allow_javascript=True)
         self._parts = {title: partial(one, *what) for title, one in parts.items()}
         before, self._level = len(self._report.parts), self._level + 1
         with self.section():
@@ -600,6 +632,7 @@ class Page(Controls):
     def __enter__(self) -> Page:
         self._look = workspaces.one_look()
         self._look.__enter__()
+        self._waiting = Waiting()
         head = st.container(
             horizontal=True, vertical_alignment="top", gap="medium", key="page-head"
         )
@@ -609,7 +642,7 @@ class Page(Controls):
         if asked := router.unknown_address():
             with self.introduction:
                 self.notice(f"There is no page {inert(asked)!r} here. This is {self.info.name}.")
-        self._answer, self._stats = st.empty(), st.empty()
+        self._answer, self._stats = _Slot(st.container()), _Slot(st.container())
         self._complaints = st.container()
         self._bar = st.container(
             horizontal=True, vertical_alignment="bottom", gap="small", key="controls-bar"
@@ -625,6 +658,7 @@ class Page(Controls):
         trace: TracebackType | None,
     ) -> bool:
         self._look.__exit__(None, None, None)
+        self._waiting.close()
         if error is not None and not isinstance(error, Exception):
             return False  # Streamlit stopping or rerunning the script
         if self._summary:
@@ -754,6 +788,14 @@ def page(file: str, *, one_encoder: str = "") -> Page:
             ``encoder`` and says this instead, where there are several.
     """
     return Page(router.guard(file), one_encoder)
+
+
+def open_part(title: str, **values: Any) -> None:
+    """In a button's callback: set controls, and open a part of the page, which is brought into
+    sight.
+    """
+    set_controls(**values | {PART: title})
+    st.session_state[_BROUGHT] = True
 
 
 def run_number() -> int:

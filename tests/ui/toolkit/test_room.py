@@ -1,9 +1,11 @@
 """Margins that are wide enough before plotly has measured."""
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from aigi_core.figures import LIGHT, finish
+from aigi_core.figures import LIGHT, finish, out_of_domain_intervals
+from aigi_core.transfer import board as boards
 from ui.toolkit.drawings import for_browser
 
 
@@ -72,3 +74,12 @@ def test_titles_are_folded_and_figures_scroll_where_a_phone_would_cut_them(
     made = for_browser(finish(figure, LIGHT, "a", 300))
     layout = made.figure.to_dict()["layout"]
     assert (layout["xaxis"]["title"]["text"], made.least_width) == (folded, least)
+
+
+def test_names_of_methods_leave_a_phone_room_for_their_values() -> None:
+    """They took 200 of 350 px, and the values stood out of sight."""
+    names = [row.title for row in boards.rows_of_methods().values()]
+    values = dict.fromkeys(("value", "low", "high"), 0.5)
+    table = pd.DataFrame({"name": names, **values, "n": 210})
+    figure = out_of_domain_intervals(table, "method", selected=names[0])
+    assert for_browser(figure).least_width == 0
