@@ -40,6 +40,12 @@ with ui.page(__file__) as page:
         with right:
             body.cell(page, own, truth, named)
 
+    def cells_images() -> None:
+        with page.section(
+            "The images of one cell", f"Made by {ui.name(truth)}, named as {ui.name(named)}."
+        ):
+            body.images(page, own, truth, named)
+
     def sources() -> None:
         with page.section(
             "Each source",
@@ -84,6 +90,7 @@ with ui.page(__file__) as page:
             body.tree(page, made, way)
 
     parts = {
+        "Images of one cell": cells_images,
         "Each source": sources,
         "Never seen": never_seen,
         "Which are alike": alike,

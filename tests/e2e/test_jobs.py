@@ -67,7 +67,7 @@ def test_which_method_to_use_and_where_it_fails(user: App, demo: Workspace) -> N
     first = board.stored_board(demo).iloc[0]
     assert user.stats[first["title"]][0] == f"{out_of_domain(demo, first['method']):.3f}"
     ridge = METHODS["ridge"].title
-    user.choose("Method of the board", ridge)
+    user.choose("Opened method", ridge)
     user.follow("Its matrix, in Transfer")
     assert user.stats["Out of domain"][0] == f"{out_of_domain(demo, 'ridge'):.3f}"
     assert user.selected("Method") == ridge

@@ -54,7 +54,8 @@ ABOVE_THE_CONTROLS = re.compile(r'<d\w+ class="aigi-(stats|controls)"')
 
 def bare_statistics(app: AppTest) -> list[str]:
     """Numbers of the headline, and of the tiles below it, that stand without their interval."""
-    tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", stats(app), re.DOTALL)
+    drawn = re.sub(r'<details class="aigi-columns">.*?</details>', "", stats(app), flags=re.DOTALL)
+    tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", drawn, re.DOTALL)
     bare = []
     for label, value in tiles:
         label = re.sub("<p>.*?</p>", "", label)

@@ -61,6 +61,9 @@ def test_a_cell_by_link_shows_its_images(open_app: Open, attributed: Workspace) 
     app = open_app(attributed.path, "attribution", **link)
     assert not app.exception and not app.error
     assert stats(app).count(f"named {cell['named_as']}") >= int(cell["images"])
+    # beside the matrix, too, where a click on it is seen
+    told = f"named as `{cell['named_as']}`:** **{cell['share']:.0%}** (95% interval"
+    assert told in text_of(app)
 
 
 def test_without_a_result_the_command_is_named(open_app: Open, synthetic: Workspace) -> None:

@@ -20,7 +20,9 @@ from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
-MOST_IMAGES = 8
+MOST_IMAGES = 36
+BESIDE = 6
+"""Images of a cell beside the matrix; a part below shows more."""
 
 stored = cached(attribution.load_attribution)
 
@@ -120,19 +122,26 @@ def most_confused(own: Named) -> tuple[str, str]:
 
 
 def cell(page: Page, own: Named, truth: str, named: str) -> None:
-    """One cell beside the confusion matrix: its share, and its test images."""
-    at = own.names.index(truth), own.names.index(named)
-    rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
+    """One cell beside the confusion matrix: its share, and the first of its images."""
     share, (low, high), n = own.confusion()
+    at = own.names.index(truth), own.names.index(named)
+    k = round(share[at] * n[at[0]])
     page.finding(
         f"**Made by {name(truth)}, named as {name(named)}:** **{share[at]:.0%}** (95% interval"
-        f" {low[at]:.0%} to {high[at]:.0%}), {part_counted(len(rows), int(n[at[0]]), 'image')}."
+        f" {low[at]:.0%} to {high[at]:.0%}), {part_counted(k, int(n[at[0]]), 'image')}."
     )
-    shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:MOST_IMAGES]]
-    if len(rows) > MOST_IMAGES:
-        st.caption(f"The first {MOST_IMAGES}.")
+    images(page, own, truth, named, BESIDE)
+
+
+def images(page: Page, own: Named, truth: str, named: str, most: int = MOST_IMAGES) -> None:
+    """The test images of one cell of the confusion matrix."""
+    at = own.names.index(truth), own.names.index(named)
+    rows = own.rows[(own.truth == at[0]) & (own.named == at[1])]
+    shown = [Tile(int(row), [truth, f"named {named}"], _tone(at)) for row in rows[:most]]
+    if len(rows) > most:
+        st.caption(f"{part_counted(most, len(rows), 'image')}.")
     page.images(
-        shown, width=90, empty="No test image of this source gets this name: choose another cell."
+        shown, width=110, empty="No test image of this source gets this name: choose another cell."
     )
 
 
