@@ -127,7 +127,7 @@ def threshold_on_real_images(
         scores: [N], NaN where an image has none.
 
     Raises:
-        AigiError: a real validation image without a score.
+        AigiError: a real validation image without a score, or no image above the threshold.
     """
     domains = workspace.domains
     own = scores[(domains.labels == REAL) & (domains.split == "val")]
@@ -139,7 +139,15 @@ def threshold_on_real_images(
         )
     sign = -1.0 if reverse else 1.0
     limit = nearest_false_alarm_threshold(sign * own)
-    return sign * limit.threshold, (
-        f" Threshold {sign * limit.threshold:g}: {limit.rate:.1%} false alarms are expected, by"
-        f" {counted(limit.n, 'real validation image')}."
-    )
+    threshold, n = sign * limit.threshold, counted(limit.n, "real validation image")
+    above, tied = (int(np.sum(of(sign * own, limit.threshold))) for of in (np.greater, np.equal))
+    if not (sign * scores[np.isfinite(scores)] > limit.threshold).any():
+        raise AigiError(
+            f"Without --threshold, it is set so that {limit.rate:.0%} of {n} lie beyond it, but"
+            f" {part_counted(tied, limit.n, '', 'score')} {threshold:g}, beyond which no image lies:"
+            " give --threshold."
+        )
+    expected = f"{limit.rate:.1%} false alarms are expected, by {n}"
+    if tied > 1:  # so many are not beyond it that the rate is not reached
+        expected = f"at most {expected}: {above:,} lie beyond it, {tied:,} have exactly this score"
+    return threshold, f" Threshold {threshold:g}: {expected}."

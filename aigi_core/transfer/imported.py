@@ -42,14 +42,17 @@ def matched_scores(
         keys: paths or content hashes, as ``by`` says.
         ignore_unknown: rows of images that the workspace does not have are left out.
     """
-    names = _as_named_now(workspace, keys) if by == "path" else map(str, keys)
-    given = pd.Series(np.asarray(scores, np.float64), index=list(names))
+    names, found_by = list(map(str, keys)), ""
+    if by == "path":
+        names = _as_named_now(workspace, names)
+        names, found_by = _as_named_elsewhere(workspace.all_images["path"], names)
+    given = pd.Series(np.asarray(scores, np.float64), index=names)
     there = given.index.isin(workspace.all_images[by])
     unknown, rows = given.index[~there], len(given)
-    left_out, mistakes = "", []
+    left_out, mistakes = found_by, []
     if ignore_unknown and len(unknown):
         given = given[there]
-        left_out = (
+        left_out += (
             f" {part_counted(len(unknown), rows, 'score', 'were')} left out, of images that"
             f" {workspace.path} does not have; the first is {unknown[0]!r}."
         )
@@ -105,6 +108,30 @@ def _as_named_now(workspace: Workspace, keys: Sequence[str]) -> list[str]:
     ]
 
 
+def _as_named_elsewhere(known: pd.Series, names: Sequence[str]) -> tuple[list[str], str]:
+    """Paths as the workspace has them, and a sentence on how they were found, where none is known
+    as it stands but each is below a folder of another machine, or by its file's name alone.
+    """
+    there = set(known)
+    if not names or not there.isdisjoint(names):
+        return list(names), ""
+    parts = [name.replace("\\", "/").split("/") for name in names]
+    for above in range(1, min(map(len, parts)) - 1):
+        below = ["/".join(one[above:]) for one in parts]
+        if there.issuperset(below):
+            folder = "/".join(parts[0][:above])
+            return below, f" Images were found by their paths below {folder!r} and the like."
+    by_name = pd.Series(known.to_numpy(), index=known.str.rpartition("/")[2])
+    by_name = by_name[~by_name.index.duplicated(keep=False)]
+    last = [one[-1] for one in parts]
+    if set(by_name.index).issuperset(last):
+        return by_name[last].tolist(), (
+            " No path of the table is one of the workspace's: images were found by the names of"
+            " their files alone, each of which stands once in both."
+        )
+    return list(names), ""
+
+
 def import_scores(
     workspace: Workspace,
     name: str,
@@ -126,6 +153,8 @@ def import_scores(
         seconds: that training and scoring took (``train``, ``score``), where known.
         reading: ``check`` stops where most generators have an AUC below one half.
         mistakes: those that are known already; with any, nothing is stored.
+
+    Scores of before under the same name are replaced, which is said.
 
     Raises:
         AigiError: no name, an unknown generator, all generators seen, a threshold that is not
@@ -154,6 +183,7 @@ def import_scores(
         )
     if mistakes:
         raise AigiError(f"{' '.join(mistakes)} Nothing was stored.")
+    replaces = name.strip() in imported_names(workspace)
     results.publish(
         workspace,
         KIND,
@@ -171,6 +201,7 @@ def import_scores(
     return (
         f"{name.strip()}: {counted(int(test.sum()), 'test image')}; high scores are read as"
         f" {high}; AUC below one half on {part_counted(below, len(aucs), 'generator')}."
+        + " These take the place of the scores that were there under this name." * replaces
         + ("" if each or trained_on is not None else f" {NOT_TOLD}; {HOW_TO_TELL}.")
     )
 

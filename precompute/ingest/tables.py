@@ -35,6 +35,8 @@ from precompute.ingest.families import scene_of
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.walk import looks_like_image
 
+NO_NUMBER = ("", "nan", "na", "n/a", "none", "null")
+"""What stands for no score, in lower case."""
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".pq", ".txt")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -499,14 +501,14 @@ def _number(value: float) -> str:
 
 def read_scores(file: Path, columns: Mapping[str, str] = {}) -> tuple[str, list[str], np.ndarray]:
     """A table of scores of images: which column names the images, their names, and the scores (NaN
-    for what is no number).
+    where the table has none).
 
     Args:
         columns: ``path``, ``content_hash`` and ``score`` -> what the table calls them, where it is
             otherwise.
 
     Raises:
-        AigiError: other columns.
+        AigiError: other columns, or scores that are no numbers.
     """
     table = read_table(file)
     if missing := [name for name in columns.values() if name not in table.names]:
@@ -523,5 +525,16 @@ def read_scores(file: Path, columns: Mapping[str, str] = {}) -> tuple[str, list[
             f" {', '.join(table.names)}: say which are meant, such as --columns"
             " path=filename,score=prob."
         )
-    scores = pd.to_numeric(table.text(known["score"]), errors="coerce").to_numpy(float)
-    return by, table.text(known[by]).tolist(), scores
+    texts = table.text(known["score"])
+    scores = pd.to_numeric(texts, errors="coerce")
+    words = scores.isna() & ~texts.str.strip().str.lower().isin(NO_NUMBER)
+    if words.any():
+        i = int(words.to_numpy().argmax())
+        shown = texts.iloc[i]
+        point = pd.to_numeric(shown.replace(",", ".").rstrip(" %"), errors="coerce")
+        raise AigiError(
+            f"Column {known['score']!r} of {file}: expected numbers, got {shown!r} in"
+            f" {table.rows[i]} ({counted(int(words.sum()), 'such row')})"
+            + (f": write {point:g}." if point == point else ".")
+        )
+    return by, table.text(known[by]).tolist(), scores.to_numpy(float)

@@ -13,7 +13,12 @@ import pytest
 from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.transfer import board as boards
-from aigi_core.transfer.imported import _as_named_now, stored_import, training_told
+from aigi_core.transfer.imported import (
+    _as_named_now,
+    matched_scores,
+    stored_import,
+    training_told,
+)
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -207,6 +212,98 @@ def test_rows_of_images_that_were_removed_are_left_out_when_told_and_counted(
     less = table[table["path"] != test.iloc[0]]
     assert run(changed, less, file, "--ignore-unknown") == 2
     assert f"1 of {len(test)} test images lacks a score" in capsys.readouterr().err
+
+
+def imported(workspace: Workspace, table: pd.DataFrame, file: Path, *options: str) -> int:
+    """Without a threshold."""
+    table.to_csv(file, index=False)
+    return main(["import-scores", "--workspace", str(workspace.path), str(file), *options])
+
+
+def test_a_threshold_that_no_image_exceeds_is_refused(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of 0 and 1 with some real images at 1: above 1 lies none, so all would be real."""
+    labels = workspace.domains.labels
+    table = pd.DataFrame({"path": workspace.images["path"], "score": labels})
+    table.loc[np.flatnonzero(labels == 0)[::3], "score"] = 1
+    val = (workspace.domains.split == "val") & (labels == 0)
+    tied = int(table["score"][val].sum())
+    assert imported(workspace, table, tmp_path / "hard.csv") == 2
+    error = capsys.readouterr().err
+    assert f"{tied} of {val.sum()} score 1, beyond which no image lies: give --threshold" in error
+    assert imported(workspace, table, tmp_path / "hard.csv", "--threshold", "0.5") == 0
+
+
+def test_a_threshold_among_equal_scores_says_how_many_exceed_it(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = workspace.domains.labels
+    table = pd.DataFrame({"path": workspace.images["path"], "score": labels.astype(float)})
+    val = np.flatnonzero((workspace.domains.split == "val") & (labels == 0))
+    table.loc[val, "score"] = 0.5
+    assert imported(workspace, table, tmp_path / "steps.csv") == 0
+    said = capsys.readouterr().out
+    assert "Threshold 0.5: at most" in said
+    assert f"0 lie beyond it, {len(val)} have exactly this score" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("0,73", "write 0.73"), ("73%", "write 73"), ("fake", "expected numbers")]
+)
+def test_scores_that_are_no_numbers_are_shown(
+    text: str,
+    says: str,
+    workspace: Workspace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = table_of(workspace, workspace.domains.generators[0]).astype({"score": object})
+    table.loc[2, "score"] = text
+    assert imported(workspace, table, tmp_path / "lab.csv") == 2
+    error = capsys.readouterr().err
+    assert f"got {text!r} in line 4 (1 such row)" in error and says in error
+
+
+@pytest.mark.parametrize("way", ["/data/lab/{}", "C:\\lab\\{}", "{name}"])
+def test_paths_of_another_machine_and_names_alone_are_found(
+    way: str, workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = table_of(workspace, workspace.domains.generators[0])
+    images = workspace.all_images
+    if way == "{name}":  # one image a name: the folder goes into it
+        own = images["path"].str.replace("/", "-")
+        images = images.assign(path=images["path"].str.rpartition("/")[0] + "/" + own)
+    moved = cast(
+        Workspace,
+        SimpleNamespace(
+            all_images=images,
+            images=images[images["left_out"] == ""].reset_index(drop=True),
+            domains=workspace.domains,
+            manifest=workspace.manifest,
+            path=workspace.path,
+        ),
+    )
+    paths = moved.images["path"]
+    keys = [way.format(path, name=path.rpartition("/")[2]) for path in paths]
+    if way.startswith("C"):
+        keys = [key.replace("/", "\\") for key in keys]
+    matched, mistakes, said = matched_scores(moved, keys, table["score"], "path")
+    assert not mistakes and matched.tolist() == table["score"].tolist()
+    assert "Images were found by their paths below" in said or "names of their files" in said
+    twice = [*keys[1:], keys[0].rpartition("/")[2].rpartition("\\")[2] + "x"]
+    assert matched_scores(moved, twice, table["score"], "path")[1]
+
+
+def test_scores_under_a_name_that_is_there_take_the_place_of_those(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = table_of(workspace, workspace.domains.generators[0])
+    said = []
+    for _ in range(2):
+        assert run(workspace, table, tmp_path / "lab.csv", "--trained-on", "none") == 0
+        said.append("take the place" in capsys.readouterr().out)
+    assert said == [False, True]
 
 
 def test_a_table_of_names_of_before_means_the_images_of_before(workspace: Workspace) -> None:
