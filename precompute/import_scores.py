@@ -144,8 +144,8 @@ def threshold_on_real_images(
     if not (sign * scores[np.isfinite(scores)] > limit.threshold).any():
         raise AigiError(
             f"Without --threshold, it is set so that {limit.rate:.0%} of {n} lie beyond it, but"
-            f" {part_counted(tied, limit.n, '', 'score')} {threshold:g}, beyond which no image lies:"
-            " give --threshold."
+            f" {part_counted(tied, limit.n, '', 'score')} {threshold:g}, beyond which no image"
+            " lies: give --threshold."
         )
     expected = f"{limit.rate:.1%} false alarms are expected, by {n}"
     if tied > 1:  # so many are not beyond it that the rate is not reached
