@@ -153,8 +153,10 @@ def fold(
     Raises:
         AigiError: no such fold, or fewer than two.
     """
-    if of < 2 or not 1 <= number <= of:
-        raise AigiError(f"Expected a fold from 1 to at least 2, got {number} of {of}.")
+    if of < 2:
+        raise AigiError(f"Expected at least 2 folds, got {of}.")
+    if not 1 <= number <= of:
+        raise AigiError(f"Expected a fold from 1 to {of}, got {number}.")
     kept = images["left_out"] == ""
     folds = pd.Series("", index=images.index, dtype=str)
     left = kept.copy()

@@ -30,12 +30,13 @@ def add_splits(parser: argparse.ArgumentParser) -> None:
     add("--val", type=float, help="share of validation images (default: as before)")
     add("--test", type=float, help="share of test images (default: as before)")
     add("--folds", type=whole_number, metavar="K", help="K-fold: the test part is one of K folds")
-    add("--fold", type=whole_number, default=1, metavar="I", help="which of the folds (default 1)")
+    add("--fold", type=whole_number, metavar="I", help="which of the folds (default 1)")
 
 
 def asked(args: argparse.Namespace) -> bool:
     """Whether a division of its own was asked for."""
-    return any(one is not None for one in (args.seed, args.val, args.test, args.folds))
+    told = (args.seed, args.val, args.test, args.folds, args.fold)
+    return any(one is not None for one in told)
 
 
 def divide(
@@ -46,6 +47,12 @@ def divide(
     Raises:
         AigiError: shares or folds that do not hold.
     """
+    if args.folds is None and args.fold is not None:
+        raise AigiError(f"--fold {args.fold} is one of K folds: say how many with --folds K.")
+    if args.folds is not None and args.test is not None:
+        raise AigiError(
+            f"Of {args.folds} folds, one is the test part: leave --test out, or --folds."
+        )
     val = record.get("val", 0.15) if args.val is None else args.val
     test = record.get("test", 0.3) if args.test is None else args.test
     seed = args.seed or 0
@@ -57,8 +64,9 @@ def divide(
         split = redraw(images, seed=seed, val=val, test=test)
         how = f"seed {seed}"
     else:
-        split = fold(images, args.fold, args.folds, seed=seed, val=val)
-        how = f"fold {args.fold} of {args.folds}, seed {seed}"
+        number = args.fold or 1
+        split = fold(images, number, args.folds, seed=seed, val=val)
+        how = f"fold {number} of {args.folds}, seed {seed}"
     return images.assign(split=split), dict(record) | {
         "seed": seed,
         "val": val,

@@ -574,6 +574,31 @@ def test_every_image_is_tested_in_one_fold(at_once: Path, tmp_path: Path) -> Non
     assert sorted(tested) == sorted(Workspace.open(out).images["path"])
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--folds 5 --fold 6", "Expected a fold from 1 to 5, got 6."),
+        ("--folds 1", "Expected at least 2 folds, got 1."),
+        ("--fold 2", "--fold 2 is one of K folds: say how many with --folds K."),
+        ("--folds 5 --test 0.1", "Of 5 folds, one is the test part: leave --test out"),
+    ],
+)
+@pytest.mark.parametrize("job", ["splits", "subset"])
+def test_folds_that_cannot_be(
+    at_once: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    job: str,
+    options: str,
+    said: str,
+) -> None:
+    out, generator = tmp_path / "part", Workspace.open(at_once).domains.generators[0]
+    more = ["--out", str(out), "--generators", generator] if job == "subset" else []
+    assert main([job, "--workspace", str(at_once), *options.split(), *more]) == 2
+    assert capsys.readouterr().err.startswith(said)
+    assert not out.exists()
+
+
 def test_a_dry_run_says_what_would_be_added_and_changes_nothing(
     folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
