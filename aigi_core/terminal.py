@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import time
@@ -25,20 +26,35 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class PrintableStream(io.TextIOBase):
-    """A text stream that passes on lines made :func:`printable`."""
+    """A text stream that passes on lines made :func:`printable`, each as it ends: a file of what a
+    long job says is not empty until its end. Where nobody reads on (``| head``), what follows is
+    dropped.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._read = True
 
     def write(self, text: str) -> int:
         """Write, line breaks and tabs as they are."""
-        self._stream.write(printable(text, keep="\n\t"))
+        if self._read:
+            self._stream.write(printable(text, keep="\n\t"))
+            if "\n" in text:
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
         """Pass on; at the end of a process, others may have closed the stream before."""
-        if not self._stream.closed:
+        if not self._read or self._stream.closed:
+            return
+        try:
             self._stream.flush()
+        except BrokenPipeError:  # what is computed is of use all the same
+            self._read = False
+            # What is left in the stream's buffer goes nowhere, or leaving would fail once more.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""

@@ -1,5 +1,7 @@
 """What reaches a terminal, and a file in its place."""
 
+import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from aigi_core import terminal
-from aigi_core.terminal import printable, progress_line, progress_options
+from aigi_core.terminal import PrintableStream, printable, progress_line, progress_options
 from precompute.__main__ import main
 
 
@@ -28,6 +30,22 @@ def test_no_job_passes_on_what_a_folder_is_called(
     printed = capsys.readouterr()
     assert "\\x1b" in printed.err and "\x1b" not in printed.err + printed.out
     assert "\x07" not in printed.err + printed.out
+
+
+def test_a_line_stands_in_a_file_as_it_ends(tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    with file.open("w") as log:
+        print("one\ntwo", file=PrintableStream(log))
+        assert file.read_text() == "one\ntwo\n"
+
+
+def test_a_reader_who_left_ends_no_job() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with io.TextIOWrapper(os.fdopen(writing, "wb")) as pipe:
+        stream = PrintableStream(pipe)
+        for line in ("one", "two", "three"):
+            print(line, file=stream)
 
 
 def test_progress_in_a_file_is_a_line_now_and_then(

@@ -27,7 +27,7 @@ from precompute.growth.rewrite import (
     without_outdated,
 )
 from precompute.ingest import answers
-from precompute.ingest.layouts import roots
+from precompute.ingest.layouts import Candidates, find_candidates, roots
 from precompute.ingest.pipeline import refuse_few_offered, refuse_fewest
 from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
@@ -100,7 +100,8 @@ def _images(args: argparse.Namespace) -> Path | None:
 
 
 def add_images(args: argparse.Namespace) -> str:
-    """Read, check, encode and publish new images; the caller holds the workspace.
+    """Read, check, encode and publish new images; the caller holds the workspace. What was decided
+    is printed before the images are opened, and what was left out before any is encoded.
 
     Returns:
         Sentences on what was done.
@@ -114,12 +115,16 @@ def add_images(args: argparse.Namespace) -> str:
     from precompute.ingest.summary import summary
 
     workspace = Workspace.open(args.workspace)
-    told = answers.parse_answers(args)
     root, old_prefix, new_prefix = common_root(workspace, args.old_images, args.images)
-    ingested = grown_table(args, workspace, told, old_prefix, new_prefix)
+    added = _added(args, workspace, answers.parse_answers(args))
+    print(planned(added, workspace), end="\n\n")
+    if added.questions:
+        raise AigiError("\n".join(added.questions))
+    ingested = grown_table(args, workspace, added, old_prefix, new_prefix)
     if ingested is None:
         return f"Nothing to add: all images of {args.images} are in {workspace.path} already."
     images, record = ingested.images, ingested.record
+    print(summary(images, record, added), end="\n\n")
     known = set(workspace.images["content_hash"])
     new = images[(images["left_out"] == "") & ~images["content_hash"].isin(known)]
     new = new.drop_duplicates("content_hash").reset_index(drop=True)
@@ -171,7 +176,7 @@ def add_images(args: argparse.Namespace) -> str:
             "\nWhere the images lie is not recorded, as before; in images.parquet their names begin"
             f" below the folder {root.name or root}."
         )
-    return f"{summary(images, record)}\n\n{encoded}. {again}"
+    return f"{encoded}. {again}"
 
 
 def common_root(workspace: Workspace, old: Path | None, new: Path) -> tuple[Path, str, str]:
@@ -202,17 +207,14 @@ def _prefix(folder: Path, root: Path) -> str:
 def grown_table(
     args: argparse.Namespace,
     workspace: Workspace,
-    told: answers.Answers,
+    added: Candidates,
     old_prefix: str,
     new_prefix: str,
 ) -> Any:
-    """The table of old and new images; None where nothing is new."""
+    """The table of old images and of candidates; None where nothing is new."""
     from precompute.ingest.families import family_of
     from precompute.ingest.pipeline import Making, complete_table, opened, own_splits
 
-    added = _added(args, workspace, told)
-    if added.questions:
-        raise AigiError("\n".join(added.questions))
     old = prefixed(workspace.all_images, old_prefix)
     candidates = _fresh(added.table, old, new_prefix)
     if candidates.empty:
@@ -279,10 +281,8 @@ def _refuse_counts(
     refuse_few_offered(both, _fewest(args, workspace))
 
 
-def _added(args: argparse.Namespace, workspace: Workspace, told: answers.Answers) -> Any:
+def _added(args: argparse.Namespace, workspace: Workspace, told: answers.Answers) -> Candidates:
     """The new images as candidates, by the layout or as told."""
-    from precompute.ingest.layouts import find_candidates
-
     if args.generator:
         pool = told.pool(args.generator, _only_pool(workspace))
         return _fakes_of(args.images, args.generator, pool)
@@ -294,19 +294,10 @@ def _added(args: argparse.Namespace, workspace: Workspace, told: answers.Answers
 
 def dry_run(args: argparse.Namespace) -> int:
     """Print what would be added, before any image is opened."""
-    from precompute.ingest.summary import plan
-    from precompute.ingest.walk import shown
-
     workspace = Workspace.open(args.workspace)
     _, old_prefix, new_prefix = common_root(workspace, args.old_images, args.images)
     added = _added(args, workspace, answers.parse_answers(args))
-    print(plan(added))
-    there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
-    held = [f"{shown(str(pool))} ({n:,})" for pool, n in sorted(there.items())]
-    print(
-        f"In {workspace.path} are the real images of {', '.join(held)}, which new fakes of the"
-        " same pool are compared with."
-    )
+    print(planned(added, workspace))
     if added.questions:
         return 2
     old = prefixed(workspace.all_images, old_prefix)
@@ -316,6 +307,19 @@ def dry_run(args: argparse.Namespace) -> int:
     else:
         _refuse_counts(args, workspace, old, fresh)
     return 0
+
+
+def planned(added: Candidates, workspace: Workspace) -> str:
+    """What the layout decided on new images, and which real ones they join."""
+    from precompute.ingest.summary import plan
+    from precompute.ingest.walk import shown
+
+    there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
+    held = [f"{shown(str(pool))} ({n:,})" for pool, n in sorted(there.items())]
+    return (
+        f"{plan(added)}\nIn {workspace.path} are the real images of {', '.join(held)}, which new"
+        " fakes of the same pool are compared with."
+    )
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -386,9 +390,8 @@ def _only_pool(workspace: Workspace) -> str:
     return pools[0] if len(pools) == 1 else ""
 
 
-def _fakes_of(folder: Path, generator: str, pool: str) -> Any:
+def _fakes_of(folder: Path, generator: str, pool: str) -> Candidates:
     """All files of a folder as fakes by one generator."""
-    from precompute.ingest.layouts import Candidates
     from precompute.ingest.layouts.base import candidates
     from precompute.ingest.walk import walk
 

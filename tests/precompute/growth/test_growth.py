@@ -397,6 +397,35 @@ def test_copies_of_what_is_there_are_left_out_and_old_ones_stay(
     assert set(old["content_hash"]) <= set(Workspace.open(base).images["content_hash"])
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (
+            "precompute.ingest.pipeline.opened",
+            "Layout: folders, because all 13 files are fakes by two",
+        ),
+        ("precompute.encode.pipeline.compute", "Kept 39 of 39 files"),
+    ],
+)
+def test_what_is_decided_is_said_before_long_work(
+    folder: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step: str,
+    said: str,
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(step, killed)
+    with pytest.raises(Killed):
+        add(folder, base, "two")
+    printed = capsys.readouterr().out
+    assert said in printed and printed.count("Layout: ") == 1
+    assert f"In {base} are the real images of all (13)" in printed
+
+
 def test_images_of_a_folder_from_elsewhere_are_shown_as_those_that_were_there(
     folder: Path, base: Path, tmp_path: Path
 ) -> None:
