@@ -31,6 +31,7 @@ from precompute.ingest.layouts import Candidates, find_candidates, roots
 from precompute.ingest.pipeline import refuse_few_offered, refuse_fewest
 from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
+from precompute.ingest.walk import shown
 from precompute.options import add_shared, from_zero
 
 
@@ -248,9 +249,35 @@ def grown_table(
 
 
 def _fresh(offered: pd.DataFrame, old: pd.DataFrame, new_prefix: str) -> pd.DataFrame:
-    """The candidates that the workspace does not hold, by their paths."""
-    there = (new_prefix + offered["path"]).isin(list(old["path"]))
+    """The candidates that the workspace does not hold, by their paths.
+
+    Raises:
+        AigiError: it holds some of the others as another class or generator.
+    """
+    paths = new_prefix + offered["path"]
+    there = paths.isin(list(old["path"]))
+    named = ["label", "generator"]
+    kept = offered[offered["left_out"] == ""].set_index(paths[offered["left_out"] == ""])[named]
+    used = old[old["left_out"] == ""].set_index("path")[named]
+    both = used.join(kept.add_suffix("_offered"), how="inner")
+    other = both[
+        (both["label"] != both["label_offered"]) | (both["generator"] != both["generator_offered"])
+    ]
+    if len(other):
+        held, given = (
+            _called(*other[[f"label{of}", f"generator{of}"]].iloc[0]) for of in ("", "_offered")
+        )
+        raise AigiError(
+            f"{counted(len(other), 'image', 'are')} in the workspace otherwise than offered:"
+            f" {shown(str(other.index[0]))} is there as {held}, and is offered as {given}. Give"
+            " the folder of the new images alone, say --rename where a generator's name is meant,"
+            " or take the old ones out first (remove)."
+        )
     return offered[~there].reset_index(drop=True)
+
+
+def _called(label: int, generator: str) -> str:
+    return f"a fake of {shown(generator)}" if label == FAKE else "a real image"
 
 
 def _fewest(args: argparse.Namespace, workspace: Workspace) -> int:

@@ -265,7 +265,15 @@ def _signs(table: Table, named: Mapping[str, str]) -> list[tuple[str, pd.Series]
                 signs.append((f"the column {name!r}", values.map(told)))
         elif set(classes.values()) == {REAL, FAKE}:
             signs.append((f"the column {name!r}", values.map(classes)))
+        elif "" in classes and _holds_generators(classes):
+            signs.append((f"the column {name!r}", values.map(_named_classes(classes))))
     return signs
+
+
+def _holds_generators(values: Iterable[str]) -> bool:
+    """Whether most of these values, none apart, are known generators."""
+    given = [value for value in values if value]
+    return 2 * sum(family_of(value) != "other" for value in given) > len(given)
 
 
 def _named_classes(classes: Mapping[str, int | None]) -> dict[str, int | None]:

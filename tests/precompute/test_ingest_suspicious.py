@@ -350,6 +350,35 @@ def test_folders_that_tell_the_class_by_other_words_are_named(
     assert f"--real {tmp_path / real} --fake NAME={tmp_path / fake}" in str(refused.value)
 
 
+def test_a_column_that_names_generators_for_one_class_alone_tells_the_class(
+    tmp_path: Path,
+) -> None:
+    """Under whatever name: here 1 means real, and only fakes (0) have a ``gen``."""
+    touch(tmp_path, "a")
+    lines = ["file,target,gen", *(f"a/{i}.png,{i},{['sdxl', ''][i]}" for i in range(2))]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    columns = {"path": "file", "label": "target"}
+    told = find_candidates(
+        tmp_path, manifest_file=tmp_path / "list.csv", answers=Answers(columns=columns)
+    )
+    assert "the contrary of the column 'gen' in 2 of 2 rows" in " ".join(told.questions)
+
+
+def test_several_generators_in_a_folder_of_fakes_are_not_called_by_one_name(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "Photos", "Generated/LDM", "Generated/dalle_mini")
+    with pytest.raises(AigiError) as refused:
+        find_candidates(tmp_path)
+    generated = tmp_path / "Generated"
+    assert f"--fake {generated} (each folder in it a generator)" in str(refused.value)
+    real = (tmp_path / "Photos",)
+    one = find_candidates(tmp_path, answers=Answers(real=real, fake=(("X", generated),)))
+    assert "--fake DIR without a name" in " ".join(one.questions)
+    both = find_candidates(tmp_path, answers=Answers(real=real, fake=(("", generated),)))
+    assert both.questions == () and generators(both) == {"LDM", "dalle_mini"}
+
+
 def test_folders_that_say_their_class_are_all_named_below_those_that_they_share(
     tmp_path: Path,
 ) -> None:

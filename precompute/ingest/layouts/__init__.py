@@ -17,6 +17,7 @@ import pandas as pd
 from aigi_core.arguments import did_you_mean
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import ANY, Answers, composed
 from precompute.ingest.checks import derived, folders_of, lacking, questions_of
@@ -267,10 +268,16 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
         )
     if named[REAL] and named[FAKE]:
         options = [f"--real {shlex.quote(str(tree.root / top))}" for top in named[REAL]]
-        options += [f"--fake NAME={shlex.quote(str(tree.root / top))}" for top in named[FAKE]]
+        several = {top for top in named[FAKE] if len(_inner(tree, top)) > 1}
+        options += [
+            f"--fake {'' if top in several else 'NAME='}{shlex.quote(str(tree.root / top))}"
+            for top in named[FAKE]
+        ]
+        meant = ["NAME for the generator"] * (len(several) < len(named[FAKE]))
+        meant += ["each folder in it a generator"] * bool(several)
         return (
             f"{text} If the folders say which images are real, name them: {' '.join(options)}"
-            " (NAME for the generator), without --images."
+            f" ({', '.join(meant)}), without --images."
         )
     return (
         f"{text} Name the folders: --real DIR --fake NAME=DIR for each generator; or give a table"
@@ -278,6 +285,13 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
         f" and {others} layouts of data sets, which docs/data.md shows."
         + "".join(f" {note}" for note in walked if "not opened" in note)
     )
+
+
+def _inner(tree: Tree, top: str) -> set[str]:
+    """Folders in one of the tree, without those of splits."""
+    above = tuple(top.split("/"))
+    inside = {f[len(above)] for f in tree.folders if f[: len(above)] == above and f != above}
+    return {name for name in inside if name.lower() not in SPLIT_OF}
 
 
 def _plain_class(folder: str) -> int | None:

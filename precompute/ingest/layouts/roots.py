@@ -16,6 +16,7 @@ from aigi_core.remote import common_folder
 from aigi_core.splits import SPLIT_OF
 from aigi_core.statements import counted
 from precompute.ingest.answers import Answers
+from precompute.ingest.families import family_of
 from precompute.ingest.layouts.base import (
     Folder,
     Layout,
@@ -145,6 +146,13 @@ def parse(tree: Tree) -> Reading | None:
         if (told := nearest_class(parts)) is not None and told != label
         for option, other in [_OPTIONS if label == REAL else _OPTIONS[::-1]]
     ]
+    doubts += [
+        f"--fake {shown(name)}={tree.root.joinpath(*top)} calls the fakes of"
+        f" {counted(len(inner), 'folder')} ({some(map(shown, inner))}) by one name. If these are"
+        " generators, say --fake DIR without a name; --layout roots takes it as told."
+        for top, (_, name) in named.items()
+        if name and len(inner := _generators_in(tree, top)) > 1
+    ]
     reading = by_folder(tree, places, SHAPE, questions=tuple(questions))
     if reading is None:
         return None
@@ -152,6 +160,12 @@ def parse(tree: Tree) -> Reading | None:
     reading = _with_models(reading, tree, [folder for name, folder in answers.fake if not name])
     reading = _with_photographs(reading)
     return _with_prompts(reading, tree, [folder for _, folder in answers.fake])
+
+
+def _generators_in(tree: Tree, top: Folder) -> list[str]:
+    """Folders in this one, if any is called like a generator."""
+    inside = {path[len(top)] for path in tree.folders if path[: len(top)] == top and path != top}
+    return sorted(inside) if any(family_of(name) != "other" for name in inside) else []
 
 
 def _refuse_empty(tree: Tree, named: Mapping[Folder, tuple[int, str]]) -> None:

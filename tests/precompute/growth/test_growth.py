@@ -507,6 +507,33 @@ def test_subset_and_merge(folder: Path, at_once: Path, tmp_path: Path) -> None:
     assert verify(out) == []
 
 
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (["--real", "base/fake/one"], "a real image"),
+        (["--fake", "other=base/fake/one"], "a fake of other"),
+    ],
+)
+def test_images_that_are_there_otherwise_are_refused(
+    options: list[str],
+    given: str,
+    dry: bool,
+    folder: Path,
+    base: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    option, named = options
+    name, _, below = named.rpartition("=")
+    place = str(folder / "images" / below)
+    place = f"{name}={place}" if name else place
+    command = ["add", "--workspace", str(base), option, place, *["--dry-run"] * dry]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert f"{N} images are in the workspace otherwise than offered" in error
+    assert f"is there as a fake of one, and is offered as {given}" in error
+
+
 def test_a_merge_knows_the_names_that_images_had_before(at_once: Path, tmp_path: Path) -> None:
     """Two data sets whose images bear the same names below their own folders."""
     parts = [tmp_path / "a", tmp_path / "b"]
