@@ -21,6 +21,7 @@ from aigi_core.capabilities import HEADS
 from aigi_core.clip._open_clip import open_clip, timm
 from aigi_core.clip.open_clip_models import build, quiet
 from aigi_core.clip.timm_models import build as build_trunk
+from aigi_core.clip.timm_models import width_of
 from aigi_core.clip.towers import Adapter, adapter_for
 
 TIMM_NAMES = (
@@ -152,7 +153,7 @@ def of_timm(name: str) -> Row:
     with torch.device("meta"), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trunk = build_trunk(name)
-        adapter = adapter_for(trunk, int(trunk.num_features))
+        adapter = adapter_for(trunk, width_of(trunk))
     return _row(f"timm:{name}", adapter, "none")
 
 

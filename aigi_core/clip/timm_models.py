@@ -21,7 +21,7 @@ from aigi_core.clip.checkpoints import HUB_TIMEOUT
 from aigi_core.clip.encoder import Encoder, activations, digest_weights
 from aigi_core.clip.open_clip_models import quiet
 from aigi_core.clip.preprocessing import Preprocessing
-from aigi_core.clip.towers import adapter_for
+from aigi_core.clip.towers import Adapter, adapter_for
 from aigi_core.clip.weights import State, read_weights
 from aigi_core.errors import AigiError, HubError
 from aigi_core.statements import counted
@@ -83,11 +83,14 @@ def as_encoder(
     tower = tower.eval().requires_grad_(False)
     trunk = getattr(tower, "cut", tower)
     data = timm.data.config.resolve_model_data_config(trunk)  # type: ignore[no-untyped-call]
+    adapter = adapter_for(tower.to(device), width_of(tower))
+    if tower is trunk and not adapter.gives.heads:
+        _refuse_many_vectors(adapter, data["input_size"], model)
     return Encoder(
         library=f"timm {timm.__version__}",
         model=model,
         pretrained=pretrained,
-        adapter=adapter_for(tower.to(device), int(tower.num_features)),  # type: ignore[arg-type]
+        adapter=adapter,
         preprocessing=preprocessing(data),
         text=None,
         tokenizer=None,
@@ -97,6 +100,30 @@ def as_encoder(
         why_no_texts=NO_TEXTS,
         settings={"activation": activations(tower), "attention": "scaled dot product"},
     )
+
+
+def width_of(tower: Any) -> int:
+    """Components of what a trunk without its classifier, or a :class:`Stage`, gives of an image.
+
+    Some families (MobileNetV3, GhostNet, HGNet, VGG, ...) have one more layer behind the averaged
+    positions, whose width timm calls ``head_hidden_size``; ``num_features`` is that of positions.
+    """
+    return int(getattr(tower, "head_hidden_size", None) or tower.num_features)
+
+
+def _refuse_many_vectors(adapter: Adapter, size: tuple[int, int, int], model: str) -> None:
+    """Raise AigiError where the trunk gives no one vector of an image: those that were made to
+    stand before a language model give one for each position.
+    """
+    with torch.inference_mode():
+        black = torch.zeros(1, *size, device=next(adapter.tower.parameters()).device)
+        shape = tuple(adapter.tower(black).shape)
+    if shape != (1, adapter.embedding_width):
+        raise AigiError(
+            f"Expected one vector of {adapter.embedding_width} values an image, but {model} gives"
+            f" {' x '.join(map(str, shape[1:]))}: name one of its stages, {model}{STAGE}NUMBER,"
+            " which is averaged over positions, or another model."
+        )
 
 
 class Stage(nn.Module):

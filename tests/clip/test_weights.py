@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from aigi_core.clip._open_clip import open_clip
+from aigi_core.clip import timm_models
+from aigi_core.clip._open_clip import open_clip, timm
 from aigi_core.clip.encoder import load_encoder
+from aigi_core.clip.timm_models import build, width_of
 from aigi_core.clip.weights import read_weights
 from aigi_core.errors import AigiError
 from tests.tiny_clip import make_tiny_clip
@@ -375,7 +377,46 @@ def test_names_of_hugging_faces_siglip(tmp_path: Path, monkeypatch: pytest.Monke
     assert encoder.gives.heads == "pooled" and not encoder.gives.has("texts")
 
 
-# Stages of timm
+# Models of timm
+
+SMALL = (
+    "mobilenetv3_small_050",  # one more layer behind the averaged positions, as all up to vgg11
+    "tf_mobilenetv3_small_minimal_100",
+    "mobilenetv4_conv_small_035",
+    "lcnet_035",
+    "ghostnet_050",
+    "repghostnet_050",
+    "efficientvit_b0",
+    "hgnetv2_b0",
+    "inception_next_atto",
+    "test_mambaout",
+    "hardcorenas_a",
+    "fasternet_t0",
+    "lowformer_b0",
+    "vgg11",
+    "test_vit",
+    "test_resnet",
+    "test_efficientnet",
+    "test_convnext",
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_trunks_width_is_that_of_what_it_gives(name: str) -> None:
+    with torch.device("meta"), torch.inference_mode():
+        trunk = build(name).eval()
+        size = timm.data.config.resolve_model_data_config(trunk)["input_size"]
+        assert trunk(torch.zeros(1, *size)).shape == (1, width_of(trunk))
+
+
+def test_a_trunk_that_gives_many_vectors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As encoders of language models, of which timm has no small one."""
+    made = build("test_convnext")
+    made.head.global_pool = made.head.flatten = torch.nn.Identity()
+    monkeypatch.setattr(timm_models, "build", lambda *_, **__: made)
+    with pytest.raises(AigiError, match=r"one vector of 64 values .* gives 64 x \d+ x \d+: name"):
+        load_encoder("timm:test_convnext", None, device="cpu")
+    assert load_encoder("timm:test_convnext@3", None, device="cpu").embedding_width == 64
 
 
 @pytest.mark.parametrize(("stage", "width"), [(0, 16), (3, 112), (4, 320)])

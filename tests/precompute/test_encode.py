@@ -696,3 +696,15 @@ def test_reading_stays_a_few_chunks_ahead(encoder: Encoder, tmp_path: Path) -> N
         assert next(source).failures[0].reason.startswith("missing")
     assert len(asked) <= 3 + 3
     source.close()
+
+
+def test_a_trunk_whose_last_layer_is_wider_than_its_positions_encodes(
+    tiny: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(tiny[0], tmp_path / "w"))
+    model = ["--model", "timm:mobilenetv3_small_050", "--pretrained", "untrained"]
+    options = ["--as", "mob", "--workers", "0", "--device", "cpu"]
+    assert main(["encode", "--workspace", str(path), *options, *model]) == 0
+    assert "embeddings of 1024" in capsys.readouterr().out
+    assert Workspace.open(path / "encoders/mob").embeddings.shape[1] == 1024
+    assert verify(path) == []
