@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from aigi_core.soundness import read_npz, read_parquet
 from aigi_core.workspace import Workspace, digest_of, sha256_of, write_atomic
 
 NOTE = "result.json"
+IMPORTED, IMPORT = "imported", "import-scores"
+"""The kind of the scores of others, and the job that brings most of them."""
 JOBS = {
     "atlas": "search",
     "board": "methods",
@@ -40,7 +43,7 @@ JOBS = {
     "finetuned-weights": "finetune",
     "head-points": "search --protocol paper",
     "held-out": "detectors",
-    "imported": "import-scores",
+    IMPORTED: IMPORT,
     "lengths": "detectors",
     "matrix": "detectors",
     "nulls": "words",
@@ -48,11 +51,8 @@ JOBS = {
     "scores": "detectors",
 }
 """Kind -> the job that makes it, where they differ in name."""
-NEEDS = {
-    "finetune": " --train each",
-    "import-scores": " FILE --threshold T",
-}
-"""Job -> what its command needs beside the workspace, as far as a workspace cannot know it."""
+NEEDS = {"finetune": " --train each"}
+"""Job -> what its command needs beside the workspace."""
 Contents = bytes | pd.DataFrame | Mapping[str, np.ndarray]
 """What a file holds: a table (.parquet), named arrays (.npz, .safetensors), or bytes."""
 
@@ -297,14 +297,72 @@ def outdated_jobs(workspace: Workspace) -> list[str]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # damaged: verify says so
         states.setdefault(note.parents[1].name, set()).add(rests_on)
-    return sorted(
-        {JOBS.get(kind, kind) for kind, known in states.items() if workspace.digest not in known}
-    )
+    jobs = {JOBS.get(kind, kind) for kind, known in states.items() if workspace.digest not in known}
+    if IMPORT in jobs and not lost_imports(workspace, [workspace]):
+        jobs.remove(IMPORT)
+    return sorted(jobs)
 
 
-def commands_again(workspace: Workspace, jobs: Sequence[str]) -> list[str]:
-    """The commands that compute results of these jobs again."""
-    return [workspace.command(job) + NEEDS.get(job, "") for job in jobs]
+def lost_imports(workspace: Workspace, of: Sequence[Workspace]) -> dict[str, dict[str, Any]]:
+    """Name -> the options that import them again, of scores that others' detectors gave to the
+    images of the workspaces ``of``, or of earlier states of them, and not to those of this one.
+
+    Scores that a job computed itself, whose seconds it recorded, are that job's affair; those of a
+    detector that has seen all generators of this workspace cannot be imported into it.
+    """
+    generators = set(workspace.domains.generators)
+    names: dict[str, dict[str, Any]] = {}
+    there = set()
+    for path in dict.fromkeys(one.path for one in (*of, workspace)):
+        notes = (path / "results" / IMPORTED).glob(f"*/{NOTE}")
+        for note in sorted(notes, key=lambda file: (file.stat().st_mtime_ns, file)):
+            try:
+                record = read_json(note)
+                name, content = record["identity"]["parameters"]["name"], record["content"]
+                if record["identity"]["workspace"] == workspace.digest and path == workspace.path:
+                    there.add(name)
+                if not record["about"].get("seconds") and generators - set(content["trained_on"]):
+                    names[name] = _import_options(name, content, generators)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # damaged: verify says so
+    return {name: options for name, options in sorted(names.items()) if name not in there}
+
+
+def _import_options(
+    name: str, content: Mapping[str, Any], held: AbstractSet[str]
+) -> dict[str, Any]:
+    """As ``import-scores`` was told, but for generators that are not ``held`` any more; a reversed
+    detector's threshold is kept with its sign turned.
+    """
+    reverse, threshold = bool(content["reversed"]), float(content["threshold"])
+    seen = ",".join(name for name in content["trained_on"] if name in held)
+    trained_on = seen or ("none" if content.get("told") else None)
+    return {
+        "name": name,
+        # Without an exponent: argparse takes -1e-05 for an option.
+        "threshold": np.format_float_positional(-threshold if reverse else threshold, trim="-"),
+        "trained_on": trained_on,
+        "reversed": reverse,
+    }
+
+
+def commands_again(
+    workspace: Workspace, jobs: Sequence[str], of: Sequence[Workspace] = ()
+) -> list[str]:
+    """The commands that compute results of these jobs again; FILE stands for a table of scores,
+    which no workspace holds.
+
+    Args:
+        of: the workspaces that had the results, where others than this one.
+    """
+    commands = []
+    for job in jobs:
+        if job != IMPORT:
+            commands.append(workspace.command(job) + NEEDS.get(job, ""))
+            continue
+        lost = lost_imports(workspace, of or [workspace])
+        commands += [f"{workspace.command(job, **options)} FILE" for options in lost.values()]
+    return commands
 
 
 def verify_results(workspace: Workspace) -> list[str]:

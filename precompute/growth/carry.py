@@ -24,7 +24,7 @@ from aigi_core.perturb import parse_ops
 from aigi_core.statements import counted, part_counted
 from aigi_core.stress.copies import perturb_command
 from aigi_core.transfer import make_training_sets
-from aigi_core.transfer.imported import carry_imports
+from aigi_core.transfer.imported import KIND, carry_imports
 from aigi_core.workspace import Workspace, digest_of, read_manifest
 from precompute.detectors import complete_detectors
 
@@ -70,8 +70,8 @@ def carry(before: Before, after: Workspace, *others: Workspace) -> str:
         if held := _carry_detectors(before, after, name):
             kept.append(held[0])
             trained += filter(None, held[1:])
-    if imports := carry_imports(before.workspace, after):
-        kept.append(f"imported scores ({', '.join(imports)})")
+    if carried := carry_imports(before.workspace, after):
+        kept.append(f"imported scores ({', '.join(carried)})")
     held = after.manifest.get("perturbed", {})
     if held:
         kept.append(f"perturbed copies ({', '.join(sorted(held))})")
@@ -92,7 +92,9 @@ def carry(before: Before, after: Workspace, *others: Workspace) -> str:
         for _, entry in sorted(gone.items())
     ]
     stale = {job for workspace in sources for job in stale_jobs(workspace, after)}
-    again += results.commands_again(after, sorted(stale))
+    imports = results.lost_imports(after, sources)
+    stale = (stale - {results.IMPORT}) | ({results.IMPORT} if imports else set())
+    again += results.commands_again(after, sorted(stale), sources)
     again += update_commands(after.path).values()
     if before.workspace.path != after.path:
         again += _other_encodings(sources, after)
@@ -101,18 +103,31 @@ def carry(before: Before, after: Workspace, *others: Workspace) -> str:
         lines.append(f"Trained, since they are new: {'; '.join(trained)}.")
     if again:
         lines += ["To be computed again, since the images changed:", *again]
+    left = set(after.domains.generators)
+    if of_no_use := sorted(
+        str(one.parameters["name"])
+        for one in results.current(before.workspace, KIND)
+        if left <= set(one.content["trained_on"])
+    ):
+        lines.append(
+            f"No longer of use: the scores of {', '.join(of_no_use)}, which has seen all generators"
+            " that are left."
+        )
+    if imports:
+        lines.append(
+            "FILE is a table of scores of the images as they are now; what was a linear layer goes"
+            " to import-detector again, under the same --name."
+        )
     return "\n".join(lines)
 
 
 def _other_encodings(sources: Sequence[Workspace], after: Workspace) -> list[str]:
-    """The commands that make further encodings and text banks anew which stayed where they were."""
+    """The commands that make further encodings anew, which stayed where they were."""
     commands = {}
     for workspace in sources:
         for name, folder in list(encodings(workspace.path).items())[1:]:
             options = encoder_options(read_manifest(folder)["encoder"])
             commands[name] = command("encode", workspace=after.path, **{"as": name}, **options)
-        for name in sorted(set(workspace.text_banks) - set(after.text_banks)):
-            commands[f"text/{name}"] = command("text", workspace=after.path, phrases=f"{name}.txt")
     return list(commands.values())
 
 

@@ -11,7 +11,7 @@ from aigi_core.remote import as_path, common_folder
 from aigi_core.statements import counted
 from aigi_core.workspace import Workspace, exclusive
 from precompute.growth.add import prefixed, stacked
-from precompute.growth.rewrite import copy_texts, keep_common, rewrite, without_outdated
+from precompute.growth.rewrite import copy_texts, keep_common, rewrite, take_texts, without_outdated
 from precompute.growth.subset import refuse_used
 
 SAME = ("weights_sha256", "preprocessing_sha256", "precision", "device", "settings")
@@ -80,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
             "image_root_hint": root.name,
         }
         left_out = keep_common(manifest, two)
-        copy_texts(one.path, args.out, manifest)
+        left_out += take_texts(manifest, two)
+        of_one = one.manifest["files"]
+        taken = {name: about for name, about in manifest["files"].items() if name not in of_one}
+        copy_texts(one.path, args.out, one.manifest)
+        copy_texts(two.path, args.out, {"files": taken})
         again = rewrite(args.out, result.images, manifest, [one, two], prefixes=prefixes)
     print(summary(result.images, result.record))
     kept = int((result.images["left_out"] == "").sum())

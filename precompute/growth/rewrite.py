@@ -221,6 +221,34 @@ def keep_common(manifest: dict[str, Any], other: Workspace) -> str:
     return f"Only what both hold of each image is kept; left out: {left}." if left else ""
 
 
+def take_texts(manifest: dict[str, Any], other: Workspace) -> str:
+    """Put the text banks into a manifest that it lacks and another workspace of the same encoder
+    has: they rest on no image. Banks that the encoder was lent (``align``) do, and stay away.
+
+    Returns:
+        A sentence on those that stay away; empty where none does.
+    """
+    files, banks = manifest["files"], dict(manifest.get("text", {}))
+    away = []
+    for name in other.text_banks:
+        theirs = {f: e for f, e in other.manifest["files"].items() if f in _of_bank(name)}
+        mine = {f: e for f, e in files.items() if f in _of_bank(name)}
+        if not mine and other.gives.has("texts"):
+            manifest["files"] = files = files | theirs
+            banks[name] = other.manifest["text"][name]
+        elif {f: e["sha256"] for f, e in mine.items()} != {
+            f: e["sha256"] for f, e in theirs.items()
+        }:
+            away.append(name)
+    if banks:
+        manifest["text"] = banks
+    return f" Text banks of {other.path} that stay there alone: {', '.join(away)}." if away else ""
+
+
+def _of_bank(name: str) -> tuple[str, str]:
+    return f"text/{name}.npy", f"text/{name}.parquet"
+
+
 def _source(workspace: Workspace) -> Source:
     """A workspace's own arrays."""
     return Source(workspace.path, workspace.images["content_hash"].tolist())
