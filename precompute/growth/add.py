@@ -5,7 +5,10 @@ computed again.
 from __future__ import annotations
 
 import argparse
+import ast
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,13 @@ from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
 from precompute.ingest.walk import shown
 from precompute.options import add_shared, from_zero
+
+OTHER_IMAGE = re.compile(
+    r"((?:duplicate|contradicting labels|leak): (?:same bytes as|tied to) )"
+    r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")(.*)",
+    re.DOTALL,
+)
+"""A reason for leaving an image out that names another one, as ``ingest`` writes it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -292,7 +302,6 @@ def _refuse_counts(
     """Raise AigiError, before any image is opened, for new fakes without real images to compare
     with, or for too few of them.
     """
-    from precompute.ingest.walk import shown
 
     columns = ["path", "label", "generator", "pool", "left_out"]
     both = pd.concat([old[columns], fresh[columns]], ignore_index=True)
@@ -339,7 +348,6 @@ def dry_run(args: argparse.Namespace) -> int:
 def planned(added: Candidates, workspace: Workspace) -> str:
     """What the layout decided on new images, and which real ones they join."""
     from precompute.ingest.summary import plan
-    from precompute.ingest.walk import shown
 
     there = workspace.images.loc[workspace.images["label"] == REAL, "pool"].value_counts()
     held = [f"{shown(str(pool))} ({n:,})" for pool, n in sorted(there.items())]
@@ -350,7 +358,8 @@ def planned(added: Candidates, workspace: Workspace) -> str:
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """A table whose images are named from a folder further up; groups called after a path follow.
+    """A table whose images are named from a folder further up; groups called after a path follow,
+    and so do reasons that name another image.
 
     Pools that were left out for want of a generator are looked at again.
     """
@@ -363,7 +372,22 @@ def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
     table["archive"] = table["archive"].where(table["archive"] == "", prefix + table["archive"])
     unused = table["left_out"].str.startswith("unused:")
     table["left_out"] = table["left_out"].mask(unused, "")
+    if prefix:
+        table["left_out"] = table["left_out"].map(partial(naming_from, prefix))
     return table
+
+
+def naming_from(prefix: str, reason: str) -> str:
+    """A reason for leaving an image out with the name of the other image below a prefix.
+
+    Example:
+        >>> naming_from("lab/", "duplicate: same bytes as 'a b.png'")
+        "duplicate: same bytes as 'lab/a b.png'"
+    """
+    named = OTHER_IMAGE.match(reason)
+    if named is None:
+        return reason
+    return f"{named[1]}{prefix + ast.literal_eval(named[2])!r}{named[3]}"
 
 
 def stacked(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:

@@ -24,6 +24,8 @@ from precompute.ingest.units import Reading, read_files
 from precompute.ingest.walk import is_no_image
 
 STRATUM = ["pool", "label", "generator"]
+COPIES = ("contradicting labels:", "duplicate:")
+"""How the reasons begin of files that were left out for another of the same bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +193,9 @@ def complete_table(
         AigiError: a class is missing, or a generator or pool has too few images.
     """
     notes = list(made.notes)
-    duplicates = _find_duplicates(table)
     if finished is None:
         finished = pd.Series(False, index=table.index)
+    duplicates = _find_duplicates(table, finished)
     _leave_out_duplicates(table, own, finished)
     refuse_few(table, wanted, made.min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
@@ -286,11 +288,12 @@ def own_splits(table: pd.DataFrame, layout: str) -> tuple[pd.Series, list[str]]:
     return own, []
 
 
-def _find_duplicates(table: pd.DataFrame) -> dict[str, Any]:
+def _find_duplicates(table: pd.DataFrame, finished: pd.Series) -> dict[str, Any]:
     """How many usable files share their bytes with another, and what they then differ in; with
-    examples.
+    examples. Those of a finished workspace that were left out as such are among them.
     """
-    kept = table[(table["left_out"] == "")]
+    copies = finished & table["left_out"].str.startswith(COPIES) & (table["content_hash"] != "")
+    kept = table[(table["left_out"] == "") | copies]
     twins = kept[kept["content_hash"].duplicated(keep=False)]
     by_hash = twins.groupby("content_hash")
     differs = {
@@ -325,13 +328,13 @@ def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series, finished: pd.Seri
         first = twins[twins["label"] == label].groupby("content_hash")["path"].min()
         rows = twins[contradicted & (twins["label"] == other)]
         table.loc[rows.index, "left_out"] = [
-            f"contradicting labels: same bytes as {path!r}, which is called {called}"
+            f"{COPIES[0]} same bytes as {path!r}, which is called {called}"
             for path in rows["content_hash"].map(first)
         ]
     alike = twins[~contradicted].groupby(["content_hash", *STRATUM])["path"]
     copies = twins.loc[~contradicted, "path"] != (stays := alike.transform("first"))
     table.loc[copies.index[copies], "left_out"] = [
-        f"duplicate: same bytes as {path!r}" for path in stays[copies]
+        f"{COPIES[1]} same bytes as {path!r}" for path in stays[copies]
     ]
 
 

@@ -4,6 +4,8 @@ it was interrupted.
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -395,6 +397,30 @@ def test_copies_of_what_is_there_are_left_out_and_old_ones_stay(
     copy = table[table["path"].str.endswith("copies/copy.png")].iloc[0]
     assert copy["left_out"].startswith("duplicate: same bytes as")
     assert set(old["content_hash"]) <= set(Workspace.open(base).images["content_hash"])
+
+
+def test_reasons_name_other_images_as_they_are_called_now(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(folder / "images/base", tmp_path / "lab/it's mine"))
+    shutil.copy(own / "real/0.png", own / "fake/one/really.png")
+    shutil.copy(own / "fake/one/1.png", own / "fake/one/again.png")
+    out = tmp_path / "w"
+    assert main(["ingest", "--images", str(own), "--out", str(out)]) == 0
+    shares = "Exact duplicates: 4 files share their bytes with another, 2 of them across labels"
+    assert shares in capsys.readouterr().out
+    assert encode(folder, out) == 0
+    elsewhere = shutil.copytree(folder / "images/more/two", tmp_path / "two")
+    options = ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+    images = ["--images", str(elsewhere), "--generator", "two"]
+    assert main(["add", "--workspace", str(out), *images, *options]) == 0
+    printed = capsys.readouterr().out
+    assert shares in printed and "No file shares" not in printed
+    table = Workspace.open(out).all_images
+    reasons = table.loc[table["left_out"] != "", "left_out"]
+    others = [ast.literal_eval(re.findall(r"as (['\"].*['\"])", why)[0]) for why in reasons]
+    assert len(others) == 3 and set(others) <= set(table["path"])
+    assert verify(out) == []
 
 
 @pytest.mark.parametrize(
