@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from aigi_core.commands import command
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE
 from aigi_core.remote import as_path, common_folder
@@ -22,6 +23,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``merge``."""
     parser.add_argument("--workspaces", type=Path, nargs=2, required=True, metavar=("A", "B"))
     parser.add_argument("--out", type=Path, required=True, metavar="NEW")
+    parser.add_argument(
+        "--old-images",
+        type=Path,
+        nargs=2,
+        metavar=("A_DIR", "B_DIR"),
+        help="folders of the images of A and of B (default: as recorded)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,13 +47,7 @@ def run(args: argparse.Namespace) -> int:
             f"{one.path} and {two.path} were encoded differently ({', '.join(different)}): their"
             " features cannot be compared; encode one of them again."
         )
-    roots = [w.manifest.get("image_root") for w in (one, two)]
-    if rootless := [w.path for w, root in zip((one, two), roots, strict=True) if not root]:
-        raise AigiError(
-            f"{rootless[0]} does not record where its images lie (image_root): their paths cannot"
-            " be named from one folder. Ingest it again without --no-image-root."
-        )
-    folders = [as_path(str(recorded)).resolve() for recorded in roots]
+    folders, recorded = _folders(args, one, two)
     root = common_folder(folders)
     inside = [folder.relative_to(root).as_posix() for folder in folders]
     prefixes = ["" if below == "." else f"{below}/" for below in inside]
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         manifest |= {
             "name": args.out.resolve().name,
             "ingest": result.record,
-            "image_root": str(root),
+            # `ingest --no-image-root` says that this should not be known.
+            "image_root": str(root) if recorded else None,
             "image_root_hint": root.name,
         }
         left_out = keep_common(manifest, two)
@@ -99,3 +102,31 @@ def run(args: argparse.Namespace) -> int:
     said = " ".join(filter(None, (left_out.strip(), again)))
     print(f"Wrote {args.out}: {counted(kept, 'image')}. {said}")
     return 0
+
+
+def _folders(args: argparse.Namespace, *both: Workspace) -> tuple[list[Path], bool]:
+    """Where the images of both workspaces lie, as told or as recorded; and whether both record it.
+
+    Raises:
+        AigiError: a folder is not there, or one is neither told nor recorded.
+    """
+    recorded = [workspace.manifest.get("image_root") for workspace in both]
+    if args.old_images:
+        for folder in args.old_images:
+            if not folder.is_dir():
+                raise AigiError(f"The folder {folder} is not there: check --old-images.")
+        return [folder.resolve() for folder in args.old_images], all(recorded)
+    if not all(recorded):
+        lacking = next(w for w, root in zip(both, recorded, strict=True) if not root)
+        told = command(
+            "merge",
+            workspaces=args.workspaces,
+            out=args.out,
+            old_images=[root or "DIR" for root in recorded],
+        )
+        raise AigiError(
+            f"{lacking.path} does not record where its images lie (image_root), and all images are"
+            f" named from one folder: run '{told}', where DIR is that place; features of both are"
+            " kept."
+        )
+    return [as_path(str(root)).resolve() for root in recorded], True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -579,6 +580,31 @@ def test_a_merge_knows_the_names_that_images_had_before(at_once: Path, tmp_path:
         )
         assert found.tolist() == list(range(len(fakes)))
         assert not any("does not have" in mistake for mistake in mistakes)
+
+
+def test_a_merge_is_told_where_images_lie_that_ingest_did_not_record(
+    folder: Path, at_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "c"
+    for part, names in zip(parts, (["one", "two"], ["three"]), strict=True):
+        command = ["subset", "--workspace", str(at_once), "--out", str(part)]
+        assert main([*command, "--generators", *names]) == 0
+    manifest = read_manifest(parts[1])
+    place = manifest.pop("image_root")
+    write_manifest(parts[1], manifest)
+    merge = ["merge", "--workspaces", *map(str, parts), "--out", str(out)]
+    capsys.readouterr()
+    assert main(merge) == 2
+    said = capsys.readouterr().err
+    assert "features of both are kept" in said and not out.exists()
+    told = shlex.split(re.findall(r"'python -m precompute (merge .*?)'", said)[0])
+    assert told[-3:] == ["--old-images", place, "DIR"]
+    assert main([*told[:-1], str(tmp_path / "nowhere")]) == 2
+    assert "check --old-images" in capsys.readouterr().err
+    assert main([*told[:-1], place]) == 0
+    assert contents(out) == contents(at_once) and verify(out) == []
+    for file in (out / "workspace.json", out / "images.parquet"):
+        assert str(folder).encode() not in file.read_bytes()
 
 
 def test_a_merge_says_how_many_images_changed_their_split(
