@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aigi_core.clip.names import refuse_mistyped
 from aigi_core.commands import command, open_command
 from aigi_core.detectors.stored import SCORED
 from aigi_core.detectors.training import training_seconds
@@ -47,9 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the five steps; the model is loaded when the folders are understood and before any image
-    is opened, so that a mistake in either costs little.
+    """Run the five steps; a mistyped model is refused before a folder is listed, and the model is
+    loaded when the folders are understood and before any image is opened, so that a mistake in
+    either costs little.
     """
+    refuse_mistyped(args.model)
     if args.no_texts and args.words:
         raise AigiError("--words cuts a bank of texts: leave it out, or --no-texts.")
     if args.dry_run:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aigi_core.arguments import did_you_mean
 from aigi_core.clip._open_clip import open_clip
 from aigi_core.clip.downloads import progress_bar
+from aigi_core.clip.names import unknown_model
 from aigi_core.clip.weights import INDEX
-from aigi_core.commands import DEMO, DEMO_EFFICIENTNET
 from aigi_core.errors import AigiError, HubError
 from aigi_core.record import read_json
 from aigi_core.statements import counted
@@ -62,7 +61,7 @@ def refuse_unknown(model: str, pretrained: str | None) -> None:
     """Raise AigiError for a name that is no model's, with the nearest ones, and for weights that
     are neither a file nor a tag of it; weights are not looked for.
     """
-    scheme, colon, rest = model.partition(":")
+    scheme = model.partition(":")[0]
     if scheme == "hf-hub" and pretrained is not None:
         raise AigiError(
             f"The model {model} brings its own weights: leave out --pretrained {pretrained}."
@@ -78,12 +77,7 @@ def refuse_unknown(model: str, pretrained: str | None) -> None:
                 f" tags: {tags})."
             )
         return
-    schemes = [f"{name}:{rest}" for name in ("timm", "hf-hub", "local-dir") if colon]
-    meant = did_you_mean(model, [DEMO, DEMO_EFFICIENTNET, *open_clip.list_models(), *schemes], 3)
-    raise AigiError(
-        f"There is no model {model!r}{meant} Names are open_clip's (ViT-L-14), {DEMO}, timm:NAME,"
-        " hf-hub:OWNER/REPO or local-dir:DIR."
-    )
+    raise unknown_model(model, open_clip.list_models())
 
 
 def find_checkpoint(model: str, pretrained: str | None, seed: int = 0) -> Checkpoint:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aigi_core.clip.consent import add_archive_option, agree, weights_named
+from aigi_core.clip.names import refuse_mistyped
 from aigi_core.commands import USUAL_ENCODER, WITHOUT_HUB, command
 from aigi_core.errors import AigiError, HubError
 from precompute.engine import add_engine_options, engine_from
@@ -95,8 +96,9 @@ def run(args: argparse.Namespace) -> int:
     from aigi_core.encodings import add_encoding, encoding_folder
     from aigi_core.workspace import read_manifest
 
-    # A mistaken path should not cost the seconds it takes to load a model.
+    # A mistaken path or name should not cost the seconds it takes to load a model.
     read_manifest(args.workspace)
+    refuse_mistyped(args.model)
     path = encoding_folder(args.workspace, args.as_name) if args.as_name else args.workspace
     encoder = load(args, path)
     if args.as_name:  # an encoder that cannot be loaded leaves nothing behind

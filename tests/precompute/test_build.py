@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigi_core.clip._open_clip import open_clip
+from aigi_core.clip.names import configured
 from aigi_core.commands import open_command
 from aigi_core.detectors.stored import load_detectors
 from aigi_core.workspace import Workspace, verify
@@ -89,7 +91,7 @@ def test_build_leaves_texts_away_when_told(
 def test_a_question_is_asked_before_the_model_is_loaded(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command[command.index("--model") + 1] = "ViT-L-15"
+    command[command.index("--model") + 1] = "ViT-L-14"
     (tmp_path / "images/fake/one").rename(tmp_path / "images/fake/cat")
     assert main([*command, "--pretrained", "openai"]) == 2
     assert "--rename cat=GENERATOR" in capsys.readouterr().err
@@ -107,6 +109,24 @@ def test_a_mistyped_model_is_named_before_weights_are_asked_for(
     assert main(command) == 2
     said = capsys.readouterr().err
     assert re.search(rf"did you mean ([\w.:-]+ or )*{meant}\b", said) and "weights" not in said
+
+
+@pytest.mark.parametrize("model", ["demoo", "tmm:x"])
+def test_a_mistyped_model_is_named_before_a_folder_is_listed_or_torch_is_loaded(
+    command: list[str], model: str
+) -> None:
+    command[command.index("--model") + 1] = model
+    code = (
+        f"import sys\nfrom precompute.__main__ import main\nassert main({command!r}) == 2\n"
+        "assert not {'torch', 'open_clip'} & set(sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and f"There is no model {model!r}" in run.stderr, run.stderr
+    assert run.stdout == ""
+
+
+def test_names_are_those_that_open_clip_lists() -> None:
+    assert set(configured()) == set(open_clip.list_models())
 
 
 def test_a_mistake_in_the_model_costs_no_ingest(
