@@ -1,7 +1,7 @@
 """Which points of the paper's grid detectors on heads take, kept under a workspace's ``results/``.
 
 A head walks 96 points in a tenth of a second and more, some heads in seconds; at a point that is
-known to be chosen, one fit gives the same detector. ``python -m precompute detectors --protocol
+known to be chosen, one fit gives the same detector. ``python -m precompute search --protocol
 paper`` finds the points.
 """
 
