@@ -14,6 +14,7 @@ from aigi_core.assets import asset
 from aigi_core.attribution import report as attribution
 from aigi_core.audit import cached as audit
 from aigi_core.audit import quality
+from aigi_core.detectors import head_points
 from aigi_core.detectors import stored as detectors
 from aigi_core.detectors.methods import METHODS
 from aigi_core.detectors.methods.ensembles import COMBINATIONS
@@ -73,6 +74,16 @@ def read_board(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
     return table
 
 
+def read_head_points(workspace: Workspace, _: Mapping[str, Any]) -> object:
+    points = head_points.load_points(workspace, preset("paper"))
+    assert points is not None
+    first, second = points.generators[:2]
+    assert points.point(first, points.heads[:1], second) in points.grid
+    together = tuple((int(layer), int(head)) for layer, head in points.best[0])
+    assert points.point(first, together, first) in points.grid
+    return points
+
+
 def read_words(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
     banks = {"banks": tuple(parameters["banks"])}
     read = words.load_words(workspace, words.WordSettings(**{**parameters, **banks}))
@@ -120,6 +131,7 @@ READERS: dict[str, tuple[ResultKind, Reader]] = {
     "combinations": (COMBINATIONS, read_combinations),
     "detectors": (detectors.KIND, read_detectors),
     "finetuned": (finetuned.KIND, read_finetuned),
+    "head-points": (head_points.KIND, read_head_points),
     "imported": (imported.KIND, read_imported),
     "map": (projection.KIND, read_map),
     "methods": (board.KIND, read_method),

@@ -120,7 +120,7 @@ def _refuse_many_vectors(adapter: Adapter, size: tuple[int, int, int], model: st
         shape = tuple(adapter.tower(black).shape)
     if shape != (1, adapter.embedding_width):
         raise AigiError(
-            f"Expected one vector of {adapter.embedding_width} values an image, but {model} gives"
+            f"Expected one vector an image, of width {adapter.embedding_width}, but {model} gives"
             f" {' x '.join(map(str, shape[1:]))}: name one of its stages, {model}{STAGE}NUMBER,"
             " which is averaged over positions, or another model."
         )

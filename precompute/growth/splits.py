@@ -51,7 +51,7 @@ def divide(
         raise AigiError(f"--fold {args.fold} is one of K folds: say how many with --folds K.")
     if args.folds is not None and args.test is not None:
         raise AigiError(
-            f"Of {args.folds} folds, one is the test part: leave --test out, or --folds."
+            f"Of --folds {args.folds}, one is the test part: leave --test out, or --folds."
         )
     val = record.get("val", 0.15) if args.val is None else args.val
     test = record.get("test", 0.3) if args.test is None else args.test

@@ -87,8 +87,9 @@ def test_a_source_that_cannot_be_loaded_leaves_the_preview_alone_and_says_so(
     for size in ("100%", "200%"):
         dialog.get_by_role("button", name="Larger").click()
         expect(dialog.get_by_text(f"Size: {size}")).to_be_visible()
-        widths.append(picture.evaluate("picture => picture.offsetWidth"))
         expect(dialog.get_by_text("this is its preview")).to_be_visible()
+        expect(picture).to_be_visible()  # it has a size once its preview is drawn
+        widths.append(picture.evaluate("picture => picture.offsetWidth"))
     assert widths[1] == 2 * widths[0]
     app.close()
 

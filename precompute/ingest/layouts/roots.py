@@ -147,8 +147,8 @@ def parse(tree: Tree) -> Reading | None:
         for option, other in [_OPTIONS if label == REAL else _OPTIONS[::-1]]
     ]
     doubts += [
-        f"--fake {shown(name)}={tree.root.joinpath(*top)} calls the fakes of"
-        f" {counted(len(inner), 'folder')} ({some(map(shown, inner))}) by one name. If these are"
+        f"--fake {shown(name)}={tree.root.joinpath(*top)} gives one name to the fakes of"
+        f" {counted(len(inner), 'folder')} ({some(map(shown, inner))}). If these are"
         " generators, say --fake DIR without a name; --layout roots takes it as told."
         for top, (_, name) in named.items()
         if name and len(inner := _generators_in(tree, top)) > 1
