@@ -414,7 +414,7 @@ def test_a_trunk_that_gives_many_vectors_is_refused(monkeypatch: pytest.MonkeyPa
     made = build("test_convnext")
     made.head.global_pool = made.head.flatten = torch.nn.Identity()
     monkeypatch.setattr(timm_models, "build", lambda *_, **__: made)
-    with pytest.raises(AigiError, match=r"one vector of 64 values .* gives 64 x \d+ x \d+: name"):
+    with pytest.raises(AigiError, match=r"of width 64, but .* gives 64 x \d+ x \d+: name"):
         load_encoder("timm:test_convnext", None, device="cpu")
     assert load_encoder("timm:test_convnext@3", None, device="cpu").embedding_width == 64
 

@@ -688,7 +688,7 @@ def test_every_image_is_tested_in_one_fold(at_once: Path, tmp_path: Path) -> Non
         ("--folds 5 --fold 6", "Expected a fold from 1 to 5, got 6."),
         ("--folds 1", "Expected at least 2 folds, got 1."),
         ("--fold 2", "--fold 2 is one of K folds: say how many with --folds K."),
-        ("--folds 5 --test 0.1", "Of 5 folds, one is the test part: leave --test out"),
+        ("--folds 5 --test 0.1", "Of --folds 5, one is the test part: leave --test out"),
     ],
 )
 @pytest.mark.parametrize("job", ["splits", "subset"])
