@@ -120,7 +120,7 @@ class _Cells:
     @classmethod
     def of(cls, base: Float[np.ndarray, "N d"], rng: np.random.Generator) -> Self:
         """2 sqrt(N) cells, from as many rows drawn at random as FAISS wants for each centre."""
-        import faiss
+        from aigi_core._faiss import faiss
 
         count = max(int(2 * np.sqrt(len(base))), 1)
         size = min(len(base), 40 * count)
@@ -232,7 +232,7 @@ def _best(
     queries: Float[np.ndarray, "q d"], rows: Float[np.ndarray, "n d"], k: int
 ) -> tuple[Float[np.ndarray, "q c"], Int[np.ndarray, "q c"]]:
     """Cosine and place of the ``c = min(k, n)`` nearest of some unit rows, nearest first."""
-    import faiss  # here, because most readers of an audit need no index
+    from aigi_core._faiss import faiss
 
     similarity, place = faiss.knn(
         queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
@@ -242,7 +242,7 @@ def _best(
 
 def _on_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """Results in order of the items; each thread's products on one thread."""
-    import faiss
+    from aigi_core._faiss import faiss
 
     with (
         threadpool_limits(1, user_api="blas"),

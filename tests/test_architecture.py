@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.source_files import files, imports
 
 ROOMS = (
-    ("arguments", "assets", "commands", "errors", "exports", "reprs", "statements"),
+    ("_faiss", "arguments", "assets", "commands", "errors", "exports", "reprs", "statements"),
     (
         "archives",
         "remote",

@@ -8,19 +8,13 @@ from jaxtyping import Float, Float32, Int
 from aigi_core.errors import AigiError
 from aigi_core.statements import counted
 
-PRODUCTS_FROM = 2048
-"""Numbers of all queries from which on FAISS takes one product of matrices: six queries of 384
-dimensions. By default it is 128,000, 333 queries, and fewer are compared with each text in turn,
-which takes seven times as long for the 300 draws of a null among 3,614 texts."""
-
 
 class TextIndex:
     """An index of unit rows; the inner product with a unit query is the cosine."""
 
     def __init__(self, vectors: Float32[np.ndarray, "T d"]) -> None:
-        import faiss  # takes long to load
+        from aigi_core._faiss import faiss
 
-        faiss.cvar.distance_compute_blas_threshold = PRODUCTS_FROM
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 

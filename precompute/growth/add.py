@@ -302,7 +302,6 @@ def _refuse_counts(
     """Raise AigiError, before any image is opened, for new fakes without real images to compare
     with, or for too few of them.
     """
-
     columns = ["path", "label", "generator", "pool", "left_out"]
     both = pd.concat([old[columns], fresh[columns]], ignore_index=True)
     usable = both[(both["label"] == FAKE) & (both["left_out"] == "")]

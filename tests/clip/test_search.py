@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aigi_core.clip.search import PRODUCTS_FROM, TextIndex
+from aigi_core._faiss import PRODUCTS_FROM
+from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError
 
 

@@ -84,7 +84,7 @@ class NeighbourDetector(FeatureDetector, ShortRepr):
         self, features: Float[np.ndarray, "n p"]
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Cosines [n, k] and positions [n, k] of the nearest in the fake and in the real bank."""
-        import faiss
+        from aigi_core._faiss import faiss
 
         features = self._require_width(features, self.fakes.shape[1])
         query = _unit(features)

@@ -289,8 +289,7 @@ def _no_layout(tree: Tree, others: int, walked: tuple[str, ...]) -> str:
 
 def _inner(tree: Tree, top: str) -> set[str]:
     """Folders in one of the tree, without those of splits."""
-    above = tuple(top.split("/"))
-    inside = {f[len(above)] for f in tree.folders if f[: len(above)] == above and f != above}
+    inside = tree.folders_in(tuple(top.split("/")))
     return {name for name in inside if name.lower() not in SPLIT_OF}
 
 

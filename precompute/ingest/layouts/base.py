@@ -141,6 +141,11 @@ class Tree:
         """Every folder that holds files (see :meth:`folder_of`), with their number."""
         return Counter(self.folder_of(file) for file in self.files)
 
+    def folders_in(self, top: Folder) -> set[str]:
+        """Names of the folders in one of the tree."""
+        n = len(top)
+        return {path[n] for path in self.folders if path[:n] == top and path != top}
+
     def folder_of(self, file: FileEntry) -> Folder:
         """The folders above a file; an archive counts as one of its name without suffix, and not at
         all where everything lies in it.

@@ -164,7 +164,7 @@ def parse(tree: Tree) -> Reading | None:
 
 def _generators_in(tree: Tree, top: Folder) -> list[str]:
     """Folders in this one, if any is called like a generator."""
-    inside = {path[len(top)] for path in tree.folders if path[: len(top)] == top and path != top}
+    inside = tree.folders_in(top)
     return sorted(inside) if any(family_of(name) != "other" for name in inside) else []
 
 
