@@ -15,9 +15,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from heapq import heapify, heappop, heappush
+from itertools import count
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from threading import Event, Lock
@@ -38,6 +39,8 @@ STARTING = 60.0
 """Seconds more for the first answer of a process: it starts meanwhile, on a busy machine slowly."""
 BETWEEN = 0.1
 """Seconds between two looks at who waits for a result."""
+AHEAD = 3.0
+"""Times as long as it takes, work that is waiting lets shorter work pass."""
 TOGETHER, SOON = 16, 0.05
 """Results that are handed over together, and seconds after which those that are there are handed
 over: each time wakes the caller, which takes a quarter of the time of reading a small file."""
@@ -57,53 +60,62 @@ Result = TypeVar("Result")
 
 
 class Turns:
-    """So many at work at the same time; the others wait, and come in the order in which they asked.
+    """So many at work at the same time; the others wait. Whoever will be done soonest comes first,
+    as far as one can say beforehand, but nobody for ever: what takes so many seconds lets pass
+    what was asked for within :data:`AHEAD` times as many after it.
 
     A semaphore that is asked again and again, to look at something else in between, puts whoever
-    asks behind all others each time: one may wait for ever.
+    asks behind all others each time.
     """
 
     def __init__(self, most: int) -> None:
         self._free, self._lock = most, Lock()
-        self._waiting: deque[Event] = deque()
+        self._waiting: list[tuple[float, int, Event]] = []
+        self._asked = count()
+        self._came = 0.0
 
-    def come(self, patience: float, waiting: Callable[[], object]) -> bool:
-        """Wait for a turn; False where it did not come within so many seconds.
+    def come(self, patience: float, waiting: Callable[[], object], lasting: float = 0.0) -> bool:
+        """Wait for a turn; False where for so many seconds nobody's has come: those at work take
+        very long.
 
         Args:
             waiting: called several times a second meanwhile; what it raises gives the turn up.
+            lasting: seconds that the work will take, about.
         """
-        end = time.monotonic() + patience
-        called = Event()
+        began = time.monotonic()
         with self._lock:
             if self._free:
                 self._free -= 1
+                self._came = began
                 return True
-            self._waiting.append(called)
+            mine = (began + AHEAD * lasting, next(self._asked), Event())
+            heappush(self._waiting, mine)
         try:
-            while not called.wait(max(0.0, min(BETWEEN, end - time.monotonic()))):
-                if time.monotonic() >= end:
-                    return not self._left(called)
+            while not mine[2].wait(max(0.0, min(BETWEEN, patience))):
+                if time.monotonic() >= max(began, self._came) + patience:
+                    return not self._left(mine)
                 waiting()
         except BaseException:
-            if not self._left(called):
+            if not self._left(mine):
                 self.leave()
             raise
         return True
 
-    def _left(self, called: Event) -> bool:
+    def _left(self, mine: tuple[float, int, Event]) -> bool:
         """Wait no longer; False where the turn has just come."""
         with self._lock:
-            if called.is_set():
+            if mine[2].is_set():
                 return False
-            self._waiting.remove(called)
+            self._waiting.remove(mine)
+            heapify(self._waiting)
             return True
 
     def leave(self) -> None:
-        """After a turn: the one who has waited longest is next."""
+        """After a turn."""
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().set()
+                heappop(self._waiting)[2].set()
+                self._came = time.monotonic()
             else:
                 self._free += 1
 
@@ -185,15 +197,17 @@ class LimitedProcesses:
         task: tuple[Any, ...],
         waiting: Callable[[], object],
         patience: float = 0.0,
+        lasting: float = 0.0,
     ) -> tuple[Result] | None:
-        """The result of ``function(*task)``, alone in a tuple; None where all processes are still
-        at work after ``patience`` seconds, and where one could not give it (it was killed, or the
-        function raised): compute it here then.
+        """The result of ``function(*task)``, alone in a tuple; None where for ``patience`` seconds
+        all processes have been at work on the same, and where one could not give it (it was
+        killed, or the function raised): compute it here then.
 
         Args:
             waiting: called several times a second meanwhile; what it raises ends the process.
+            lasting: as in :meth:`Turns.come`.
         """
-        if os.name != "posix" or not self._turns.come(patience, waiting):
+        if os.name != "posix" or not self._turns.come(patience, waiting, lasting):
             return None
         try:
             process = self._take()
@@ -334,10 +348,14 @@ def shared() -> LimitedProcesses:
     return processes
 
 
-def call(function: Callable[..., Result], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
-    """What a process is given to call a function by keywords, too; it keeps none of the memory."""
+def call(
+    function: Callable[..., Result], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Result, float]:
+    """What a process is given to call a function by keywords, too, and to say how many seconds of
+    the processor it took; it keeps none of the memory."""
+    began = time.process_time()
     try:
-        return function(*args, **kwargs)
+        return function(*args, **kwargs), time.process_time() - began
     finally:
         give_back_memory()
 

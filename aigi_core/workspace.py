@@ -40,7 +40,7 @@ from aigi_core.commands import (
     encoder_options,
     encoder_source,
 )
-from aigi_core.errors import NotGivenError, NotMadeError, WorkspaceError
+from aigi_core.errors import AigiError, NotGivenError, NotMadeError, WorkspaceError
 from aigi_core.head_maps import complete
 from aigi_core.manifest import Domains, validate_images
 from aigi_core.record import check_record, read_json
@@ -72,12 +72,15 @@ T = TypeVar("T")
 
 def with_looked_for(
     function: Callable[..., T], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[T, set[tuple[Path, str]]]:
-    """What a function returns, and the kinds of results that it looked for."""
+) -> tuple[T | AigiError, set[tuple[Path, str]]]:
+    """What a function returns, or the AigiError that it raises, as a value; and the kinds of
+    results that it looked for."""
     kinds: set[tuple[Path, str]] = set()
     token = LOOKED_FOR.set(lambda path, kind: kinds.add((path, kind)))
     try:
         return function(*args, **kwargs), kinds
+    except AigiError as error:
+        return error, kinds
     finally:
         LOOKED_FOR.reset(token)
 

@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
+from aigi_core import processes as limited_processes
 from aigi_core.errors import AigiError
 from aigi_core.images import ImageError
 from aigi_core.processes import TOGETHER, LimitedProcesses, LimitExceeded, Turns, read_images
@@ -119,6 +120,34 @@ def test_who_has_patience_gets_the_next_turn() -> None:
     waiter.join()
     assert answers and str(answers[0]).startswith("('b by ")
     limited.close()
+
+
+def test_what_is_done_soonest_comes_first_and_nobody_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page of 80 s stood before clicks of a tenth of a second."""
+    clock, came = [0.0], list[str]()
+    monkeypatch.setattr(limited_processes.time, "monotonic", lambda: clock[0])
+    turns = Turns(1)
+    assert turns.come(0, lambda: None)
+
+    def ask(name: str, lasting: float) -> None:
+        assert turns.come(60, lambda: None, lasting)
+        came.append(name)
+        turns.leave()
+
+    asked = [(0, "long", 10.0), (1, "middle", 5.0), (2, "short", 0.1), (2, "as short", 0.1)]
+    asked += [(29, "short, before the long one is due", 0.1), (30, "short, after", 0.1)]
+    threads = [Thread(target=ask, args=what) for _, *what in asked]
+    for (clock[0], *_), thread in zip(asked, threads, strict=True):
+        waiting = len(turns._waiting)
+        thread.start()
+        while len(turns._waiting) == waiting:
+            time.sleep(0.001)
+    turns.leave()
+    for thread in threads:
+        thread.join()
+    assert came == ["short", "as short", "middle", asked[4][1], "long", "short, after"]
 
 
 def test_turns_come_in_the_order_of_asking() -> None:

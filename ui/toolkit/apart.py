@@ -2,8 +2,8 @@
 one interpreter with it, and have the processor first.
 
 There are as many as processors, up to two: each holds a third of a gigabyte. Whoever finds all at
-work waits for some seconds, and then computes in the session's own thread: nobody waits for
-another's very long work.
+work waits, and what takes long lets shorter work pass. Where both have been at work on the same for
+long, it is computed in the session's own thread: nobody waits for another's very long work.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from aigi_core.errors import AigiError
 from aigi_core.processes import LimitedProcesses, call, load
 from aigi_core.workspace import Workspace, with_looked_for
 from ui.toolkit.workspaces import note, state
@@ -26,13 +27,17 @@ SECONDS = 900.0
 MEMORY = 16 * 2**30
 MOST = min(2, os.cpu_count() or 1)
 PATIENCE = 20.0
-"""Seconds of waiting for a process. What is computed in the sessions' threads slows all clicks, so
-that most work is done sooner in turn."""
+"""Seconds without a process that becomes free for anybody, after which nobody waits for one. What
+is computed in the sessions' threads slows all clicks, so that most work is done sooner in turn."""
+UNKNOWN = 1.0
+"""Seconds that work is taken to last before it was done once."""
 NICENESS = 5
 LOADED = ("aigi_core.explain.heads", "aigi_core.inspection.unseen", "aigi_core.stress")
 T = TypeVar("T")
 _processes: list[LimitedProcesses] = []
 """None before the server has begun: tests and scripts compute where they are."""
+_lasted: dict[str, float] = {}
+"""Function -> seconds of the processor that it took the last time."""
 
 
 def begin() -> None:
@@ -49,7 +54,11 @@ def load_ahead() -> None:
 
 
 def apart(
-    function: Callable[..., T], *args: Any, here: Mapping[str, Any] | None = None, **kwargs: Any
+    function: Callable[..., T],
+    *args: Any,
+    here: Mapping[str, Any] | None = None,
+    lasting: float | None = None,
+    **kwargs: Any,
 ) -> T:
     """``function(*args, **kwargs)``, in another process where there are some.
 
@@ -59,15 +68,21 @@ def apart(
         function: one of a module of the library; its arguments and its result are workspaces and
             plain values.
         here: further arguments for where it runs in this thread, such as ``progress``.
+        lasting: seconds of the processor that it takes, where somebody knows; by default as long as
+            the function's last call.
     """
     task: tuple[Any, ...] = (with_looked_for, (function, args, kwargs), {})
+    name = str(getattr(function, "__qualname__", function))
+    expected = _lasted.get(name, UNKNOWN) if lasting is None else lasting
     for processes in _processes:
         for path in _paths([*args, *kwargs.values()]):
             state(path)  # as it is before: what changes meanwhile counts as changed
-        if answer := processes.now(call, task, _still_wanted, PATIENCE):
-            result, kinds = answer[0]
+        if answer := processes.now(call, task, _still_wanted, PATIENCE, expected):
+            (result, kinds), _lasted[name] = answer[0]
             for on in kinds:
                 note(*on)
+            if isinstance(result, AigiError):
+                raise result
             return cast(T, result)
     return function(*args, **kwargs, **(here or {}))
 
