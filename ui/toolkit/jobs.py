@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from time import monotonic
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
@@ -17,6 +17,7 @@ from ui.toolkit.controls import acted
 from ui.toolkit.costly import lasting
 from ui.toolkit.page import Page
 from ui.toolkit.waiting import saying
+from ui.toolkit.workspaces import Kept
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -81,7 +82,7 @@ def step(done: int, of: int) -> None:
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)
-def _finished() -> dict[Hashable, object]:
+def _finished() -> dict[Hashable, Kept]:
     """Results of all sessions, newest last."""
     return {}
 
@@ -108,12 +109,15 @@ def job(
         label: of the button that starts it.
         compute: takes a :data:`Progress`; what it calls may report to :func:`step` instead.
         about: how long it takes, said beside the button.
-        parameters: all that the result depends on, beside the workspace and its text banks.
+        parameters: all that the result depends on, beside the workspace and what is stored in it.
+            It is asked for again once a kind of stored results has changed that it looked for.
     """
-    key = (page.workspace.identity, name, tuple(sorted(parameters.items())))
+    workspace, given = page.workspace, tuple(sorted(parameters.items()))
+    key = (str(workspace.path), workspace.identity, name, given)
     finished = _finished()
-    if key in finished:
-        return finished[key]  # type: ignore[return-value]
+    before = finished.get(key)
+    if before and before.holds():
+        return cast(T, before.given())
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         wanted = st.button(label, key=f"start-{name}", icon=":material/play_arrow:", on_click=acted)
@@ -127,9 +131,9 @@ def job(
         above = st.container()
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
         with above, steps(label, here=True) as show:
-            result = compute(show)
+            made = Kept.of(lambda: compute(show))
     while len(finished) >= KEPT:
-        finished.pop(next(iter(finished)))
-    finished[key] = result
+        finished.pop(next(iter(finished)), None)
+    finished[key] = made
     working.empty()
-    return result
+    return cast(T, made.given())

@@ -44,15 +44,27 @@ Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class Kept:
     """A result, and the state of what it rests on."""
 
     result: Any
     rests: Rests
 
+    @classmethod
+    def of(cls, compute: Callable[[], Any]) -> Kept:
+        """What a computation gives, and what it looked for meanwhile."""
+        with _noted() as rests:
+            return cls(compute(), rests)
+
     def holds(self) -> bool:
         """Whether all of that is as it was."""
         return all(state(*on) == before for on, before in self.rests.items())
+
+    def given(self) -> Any:
+        """The result, on which whoever asks for it rests as well."""
+        for on in self.rests:
+            note(*on)
+        return self.result
 
 
 def cached(function: F, most: int = 256) -> F:
@@ -69,15 +81,14 @@ def cached(function: F, most: int = 256) -> F:
     """
 
     @wraps(function)
-    def compute(*args: Any, **kwargs: Any) -> _Kept:
-        with _noted() as rests:
-            return _Kept(function(*args, **kwargs), rests)
+    def compute(*args: Any, **kwargs: Any) -> Kept:
+        return Kept.of(lambda: function(*args, **kwargs))
 
     keep = st.cache_resource(
         compute,  # type: ignore[call-overload]
         show_spinner=False,
         max_entries=most,
-        validate=_Kept.holds,
+        validate=Kept.holds,
         hash_funcs={
             Workspace: lambda workspace: digest_of([str(workspace.path), workspace.identity])
         },
@@ -89,10 +100,8 @@ def cached(function: F, most: int = 256) -> F:
     def kept(*args: Any, **kwargs: Any) -> Any:
         given = parameters.bind(*args, **kwargs)
         given.apply_defaults()
-        one: _Kept = keep(*given.args, **given.kwargs)
-        for on in one.rests:
-            note(*on)
-        return one.result
+        one: Kept = keep(*given.args, **given.kwargs)
+        return one.given()
 
     return cast(F, kept)
 

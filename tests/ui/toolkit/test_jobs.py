@@ -4,11 +4,17 @@ kept.
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from aigi_core.workspace import Workspace
+from tests.ui.toolkit.test_workspaces import OTHER, READ, publish, value_of
 from ui.toolkit import jobs
+from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached
 
 
@@ -57,6 +63,32 @@ def test_long_work_says_how_much_of_it_is_left(
         "0.5 Working: 2 of 4; about 40 seconds left. Any click stops it.",
         "1.0 Working: 4 of 4",
     ]
+
+
+def test_a_result_is_not_shown_once_what_it_rests_on_has_changed(
+    synthetic_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed, runs = [True], list[str]()
+    monkeypatch.setattr(jobs.st, "button", lambda label, **_: label == "Count" and pressed[0])
+    one, other = (Workspace.open(shutil.copytree(synthetic_path, tmp_path / name)) for name in "ab")
+
+    def ask(workspace: Workspace) -> int | None:
+        def compute(_: object) -> int:
+            runs.append(workspace.path.name)
+            return value_of(workspace)
+
+        page = cast(Page, SimpleNamespace(workspace=workspace))
+        return jobs.job(page, "count", "Count", compute)
+
+    assert ask(one) == -1 and runs == ["a"]
+    pressed[0] = False
+    assert ask(one) == -1 and ask(other) is None, "the same images elsewhere, with other results"
+    publish(one, OTHER, 1.0)
+    assert ask(one) == -1
+    publish(one, READ, 5.0)
+    assert ask(one) is None, "what it looked for is there now"
+    pressed[0] = True
+    assert ask(one) == 5 and runs == ["a", "a"]
 
 
 def test_what_was_stopped_is_computed_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
