@@ -10,7 +10,7 @@ import streamlit as st
 import ui
 from aigi_core import figures
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.stress import CLEAN, Side, Stress
+from aigi_core.stress import CLEAN, Side
 from ui.bodies import stress as body
 from ui.toolkit.jobs import steps
 
@@ -19,7 +19,6 @@ def show(page: ui.Page) -> None:
     ops = body.op_options(page.workspace)
     with steps("Testing every detector under every operation"):
         summary, by_generator = body.tables(page.workspace)
-        stress = body.tested(page.workspace)
     with page.controls():
         op_title = page.select("op", "Operation", list(ops), body.hardest(summary))
         side = page.select(
@@ -68,7 +67,7 @@ def show(page: ui.Page) -> None:
 
     parts = {
         "By generator": partial(by_tested_generator, page, by_generator, op, op_title, cells, side),
-        "Before and after": partial(before_and_after, page, stress, op, op_title, side),
+        "Before and after": partial(before_and_after, page, op, op_title, side),
         "Training on copies": partial(training_on_copies, page),
         "Components": partial(stable_components, page, op, op_title),
         "Heads": partial(robust_heads, page, op),
@@ -77,7 +76,9 @@ def show(page: ui.Page) -> None:
     page.part(parts, holds=holds)
 
 
-def before_and_after(page: ui.Page, stress: Stress, op: str, op_title: str, side: Side) -> None:
+def before_and_after(page: ui.Page, op: str, op_title: str, side: Side) -> None:
+    with steps("Testing every detector under the operation"):
+        stress = body.tested(page.workspace, op, side)
     clean = stress.matrices[CLEAN, CLEAN, "both"]
     moved = stress.matrices[CLEAN, op, side]
     change = stress.change(op, side)

@@ -7,7 +7,16 @@ from aigi_core.stress.copies import (
     perturbed_ops,
     trainable,
 )
-from aigi_core.stress.matrices import CLEAN, SIDES, Side, Stress, replaced, stress
+from aigi_core.stress.matrices import (
+    CLEAN,
+    SIDES,
+    Side,
+    Stress,
+    clean_tables,
+    replaced,
+    stress,
+    training_gains,
+)
 from aigi_core.stress.robustness import component_stability, robust_heads
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "Perturbed",
     "Side",
     "Stress",
+    "clean_tables",
     "component_stability",
     "open_perturbed",
     "perturbed_ops",
@@ -24,4 +34,5 @@ __all__ = [
     "robust_heads",
     "stress",
     "trainable",
+    "training_gains",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -80,7 +81,16 @@ class Stress(ShortRepr):
         self, op: str, side: Side = "both", trained: str = CLEAN, metric: str = DEFAULT_METRIC
     ) -> MatrixDifference:
         """Perturbed minus clean test, cell by cell, paired, with p- and q-values."""
-        return difference(self._of(trained, op, side), self._of(trained, CLEAN, "both"), metric)
+        key = (trained, op, side, metric)
+        if key not in self._known_changes:
+            matrices = self._of(trained, op, side), self._of(trained, CLEAN, "both")
+            self._known_changes[key] = difference(*matrices, metric)
+        return self._known_changes[key]
+
+    @cached_property
+    def _known_changes(self) -> dict[tuple[str, str, Side, str], MatrixDifference]:
+        """What :meth:`change` gave before: both tables ask for it."""
+        return {}
 
     def gain(
         self, op: str, trained: str, side: Side = "both", metric: str = DEFAULT_METRIC
@@ -278,6 +288,19 @@ def stress(
                     replaced(clean, moved, copy.rows, domains.labels, side),
                 )
     return Stress(result)
+
+
+def clean_tables(workspace: Workspace, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and table by generator of detectors trained on clean images, one a generator, under
+    every operation that the workspace holds."""
+    every = stress(workspace, metrics=(metric,))
+    return every.summary(metric), every.by_generator(metric)
+
+
+def training_gains(workspace: Workspace, trained: str, metric: str) -> pd.DataFrame:
+    """:meth:`Stress.gains` of such detectors trained on copies, under every operation."""
+    both = stress(workspace, trained_on=(CLEAN, trained), sides=("both",), metrics=(metric,))
+    return both.gains(trained, metric)
 
 
 def replaced(

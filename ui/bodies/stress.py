@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from aigi_core.transfer import DEFAULT_METRIC
 from aigi_core.winner import estimates, winner
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
-from ui.toolkit.jobs import Progress, job, step
+from ui.toolkit.jobs import Progress, job
 from ui.toolkit.page import Page, inert
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
@@ -30,34 +31,24 @@ trainable = cached(library.trainable)
 
 
 @cached
-def tested(workspace: Workspace, trained: str = CLEAN) -> Stress:
-    """Every operation that the workspace holds; on one class alone for detectors of clean images
-    only.
+def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and table by generator of detectors of clean images under every operation.
 
     Detectors weigh both classes alike, as on the other pages.
     """
-    sides = SIDES if trained == CLEAN else ("both",)
-    return apart(
-        library.stress,
-        workspace,
-        trained_on=(trained,),
-        sides=sides,
-        metrics=(DEFAULT_METRIC,),
-        here={"progress": step},
-    )
+    return apart(library.clean_tables, workspace, DEFAULT_METRIC)
 
 
-@cached
-def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Summary and table by generator of detectors of clean images."""
-    stress = tested(workspace)
-    return stress.summary(DEFAULT_METRIC), stress.by_generator(DEFAULT_METRIC)
+@partial(cached, most=16)  # megabytes each
+def tested(workspace: Workspace, op: str, side: Side) -> Stress:
+    """The same detectors on clean images and under one operation."""
+    return apart(library.stress, workspace, ops=(op,), sides=(side,), metrics=(DEFAULT_METRIC,))
 
 
 @cached
 def gains(workspace: Workspace, trained: str) -> pd.DataFrame:
     """What training on copies changes under each test."""
-    return tested(workspace).merged(tested(workspace, trained)).gains(trained, DEFAULT_METRIC)
+    return apart(library.training_gains, workspace, trained, DEFAULT_METRIC)
 
 
 def op_options(workspace: Workspace) -> dict[str, str]:

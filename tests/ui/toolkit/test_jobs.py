@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from aigi_core.workspace import Workspace
-from tests.ui.toolkit.test_workspaces import OTHER, READ, publish, value_of
+from tests.ui.toolkit.stored_values import OTHER, READ, publish, value_of
 from ui.toolkit import jobs
 from ui.toolkit.page import Page
 from ui.toolkit.workspaces import cached

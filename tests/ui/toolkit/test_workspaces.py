@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from aigi_core import encodings, results
 from aigi_core.errors import NotMadeError
-from aigi_core.results import ResultKind
 from aigi_core.workspace import MANIFEST, Workspace
 from tests.factory import make_workspace
+from tests.ui.toolkit.stored_values import OTHER, READ, publish, value_of
 from ui.toolkit import apart, workspaces
 
 
@@ -34,21 +33,6 @@ def test_encodings_are_read_again_only_where_a_manifest_changed(
     assert len(workspaces.current_encodings(workspace)) == 2 and looks
     (second / MANIFEST).write_text("{")
     assert list(workspaces.current_encodings(workspace).values()) == [path]
-
-
-READ, OTHER = ResultKind("words", "words", "words", 1), ResultKind("audit", "audit", "audit", 1)
-
-
-def publish(workspace: Workspace, kind: ResultKind, value: float) -> None:
-    results.publish(workspace, kind, {}, {"value.npz": {"value": np.array(value)}})
-
-
-def value_of(workspace: Workspace) -> float:
-    """What is stored, or -1; the library's function that a page asks for."""
-    try:
-        return float(results.load(workspace, READ, {}).arrays("value.npz")["value"])
-    except NotMadeError:
-        return -1.0
 
 
 def always(workspace: Workspace) -> int:
