@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -94,23 +95,31 @@ def test_a_squared_hinge_svm_has_no_gradient() -> None:
     np.testing.assert_allclose(w - 2 * 0.5 * Z.T @ (target * slack), 0, atol=2e-2)
 
 
-def test_a_discriminant_is_the_published_formula() -> None:
+@pytest.mark.parametrize("balance", ["balanced", None])
+@pytest.mark.parametrize("shrinkage", [1.0, 0.3, 0.001])
+def test_a_discriminant_is_the_published_formula_and_scikit_learns(
+    balance: Literal["balanced"] | None, shrinkage: float
+) -> None:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     X, y = problem()
-    result = fitted("lda", X, y, Protocol(), shrinkage=0.3)
+    result = fitted("lda", X, y, Protocol(class_weight=balance), shrinkage=shrinkage)
+    priors = [0.5, 0.5] if balance else [1 - y.mean(), y.mean()]
     means = [X[y == c].mean(axis=0) for c in (0, 1)]
-    spread = sum(0.5 * np.cov(X[y == c].T, bias=True) for c in (0, 1))
-    shrunk = 0.7 * spread + 0.3 * np.trace(spread) / 7 * np.eye(7)
-    scaled = [
-        0.5 * ((1 - 0.3) * np.cov(X[y == c].T, bias=True))
-        + 0.5 * 0.3 * np.trace(np.cov(X[y == c].T, bias=True)) / 7 * np.eye(7)
-        for c in (0, 1)
-    ]
-    weights = np.linalg.solve(sum(scaled), means[1] - means[0])
-    np.testing.assert_allclose(sum(scaled), shrunk)
-    cosine = (
-        weights @ result["weights"] / np.linalg.norm(weights) / np.linalg.norm(result["weights"])
-    )
-    assert cosine > 0.98  # scikit-learn standardises before it shrinks
+    spread = sum(priors[c] * np.cov(X[y == c].T, bias=True) for c in (0, 1))
+    shrunk = (1 - shrinkage) * spread + shrinkage * np.trace(spread) / 7 * np.eye(7)
+    np.testing.assert_allclose(result["weights"], np.linalg.solve(shrunk, means[1] - means[0]))
+    theirs = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=shrinkage, priors=[0.5, 0.5] if balance else None
+    ).fit(X, y)
+    np.testing.assert_allclose(result["weights"], theirs.coef_[0])
+    np.testing.assert_allclose(result["bias"], theirs.intercept_[0])
+
+
+def test_a_discriminant_of_two_points_does_not_fail() -> None:
+    X = np.repeat([[0.0, 1.0], [1.0, 1.0]], 5, axis=0)
+    result = fitted("lda", X, np.repeat([0, 1], 5), Protocol(), shrinkage=0.5)
+    assert np.isfinite(result["weights"]).all()
 
 
 def test_the_difference_of_means_cuts_midway() -> None:
