@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import HeadsView, head_scale
 from aigi_core.detectors.head_points import HeadPoints
 from aigi_core.detectors.presets import HeadSpace, PenaltyFrom
@@ -90,6 +91,7 @@ def score_heads(
     space: HeadSpace = "embedding",
     penalty: PenaltyFrom = "own",
     points: HeadPoints | None = None,
+    trained: Sequence[LinearDetector] = (),
     progress: Progress | None = None,
 ) -> HeadScores:
     """Logistic regression on each head alone, trained on one generator and scored on another's
@@ -103,6 +105,8 @@ def score_heads(
             on that of the generator that the head is scored on (``scored``), as in the paper.
         points: the points of the paper's grid that a job found to be chosen; without, every head
             walks its grid.
+        trained: detectors on each of these heads, not refitted on validation images, where somebody
+            has trained them; ``penalty`` is ``own`` then.
 
     Raises:
         AigiError: both generators are the same, unknown, or without images of a class in a split.
@@ -111,16 +115,23 @@ def score_heads(
     wanted = tuple(heads) if heads is not None else all_heads(workspace)
     rows, verdicts = [], []
     for done, head in enumerate(wanted, 1):
-        blocks = reader.blocks((head,))
-        if penalty == "scored":
-            blocks["val"] = blocks["score"]
-        by = validate_on if penalty == "scored" else train_on
-        point = points.point(train_on, (head,), by) if points else None
-        chosen, accuracy, loss, right = _score(blocks, protocol, point)
+        if trained:
+            C = trained[done - 1].C
+            judged = trained[done - 1].view.matrix(workspace, reader.rows["score"])
+            f = trained[done - 1].score(judged)
+            accuracy, loss, right = _judged(f, reader.labels["score"], protocol)
+        else:
+            blocks = reader.blocks((head,))
+            if penalty == "scored":
+                blocks["val"] = blocks["score"]
+            by = validate_on if penalty == "scored" else train_on
+            point = points.point(train_on, (head,), by) if points else None
+            chosen, accuracy, loss, right = _score(blocks, protocol, point)
+            C = chosen.C
         rows.append(
             (
                 *head,
-                chosen.C,
+                C,
                 accuracy,
                 *_interval(right, reader.labels["score"] > 0, protocol),
                 loss,
@@ -291,9 +302,15 @@ def _score(
     else:
         chosen = at_point(*blocks["train"], alone, point)
     X, y = blocks["score"]
-    f = chosen.score(X)
+    return chosen, *_judged(chosen.score(X), y, protocol)
+
+
+def _judged(
+    f: Float[np.ndarray, " n"], y: Int[np.ndarray, " n"], protocol: Protocol
+) -> tuple[float, float, Bool[np.ndarray, " n"]]:
+    """Accuracy and log-loss of some images' log-odds, and which are judged rightly."""
     accuracy, loss = validation_scores(f[:, None], y, protocol.class_weight)
-    return chosen, float(accuracy[0]), float(loss[0]), (f > 0) == (y > 0)
+    return float(accuracy[0]), float(loss[0]), (f > 0) == (y > 0)
 
 
 def _best(

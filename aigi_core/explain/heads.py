@@ -27,7 +27,7 @@ from aigi_core.detectors.heads import HeadScores, Progress
 from aigi_core.detectors.presets import PRESETS, Preset
 from aigi_core.detectors.protocol import TrainingSet
 from aigi_core.detectors.solvers.logistic import NULL_TOLERANCE, fit_logistic
-from aigi_core.detectors.training import train, train_at
+from aigi_core.detectors.training import train, train_at, train_with_twins
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon, unit_directions
 from aigi_core.explain.nulls import (
@@ -278,6 +278,7 @@ def heads_alone(
     draws: int = 200,
     used: Preset = PRESETS["ours"],
     points: HeadPoints | None = None,
+    trained: Sequence[LinearDetector] = (),
     progress: Progress | None = None,
 ) -> TransferMatrix:
     """Every head's own detector on test images: one row a head, in the order of ``all_heads``.
@@ -285,10 +286,11 @@ def heads_alone(
     Args:
         used: how they are trained, and where a head's output is seen.
         points: as of :func:`~aigi_core.detectors.heads.score_heads`.
+        trained: the detectors, where somebody has trained them (:func:`train_every_head`).
         progress: called with (heads done, heads in all).
     """
-    heads, detectors = all_heads(workspace), []
-    for head in heads:
+    heads, detectors = all_heads(workspace), list(trained)
+    for head in heads[len(detectors) :]:
         view = HeadsView((head,), space=used.head_space)
         detectors.append(train_on_heads(workspace, train_on, view, used, points))
         if progress is not None:
@@ -296,6 +298,25 @@ def heads_alone(
     sets = [detector.training_set for detector in detectors]
     scores = score_detectors(detectors, workspace)
     return transfer_matrix(scores, workspace.domains, sets, metrics=(metric,), draws=draws)
+
+
+def train_every_head(
+    workspace: Workspace,
+    train_on: TrainingSet,
+    used: Preset = PRESETS["ours"],
+    *,
+    progress: Progress | None = None,
+) -> list[tuple[LinearDetector, ...]]:
+    """Every head's own detector, in the order of ``all_heads``, for :func:`heads_alone`; beside
+    each the one not refitted on validation images, for ``score_heads``: two for the price of one.
+    """
+    heads, pairs = all_heads(workspace), []
+    for head in heads:
+        view = HeadsView((head,), space=used.head_space)
+        pairs += train_with_twins(workspace, [train_on], view, used.training)
+        if progress is not None:
+            progress(len(pairs), len(heads))
+    return pairs
 
 
 def train_on_heads(

@@ -137,9 +137,8 @@ class Lexicon(ShortRepr):
         depth = min(len(self), 2 * k + 8)
         while True:
             cosines, rows = self._index.search(queries, depth)
-            picked = [_first_of_each(self.cluster[row], k) for row in rows]
-            if depth == len(self) or all(len(columns) == k for columns in picked):
-                take = np.stack(picked)
+            take = _first_of_each(self.cluster[rows], k)
+            if take is not None:
                 return np.take_along_axis(cosines, take, 1), np.take_along_axis(rows, take, 1)
             depth = min(len(self), 4 * depth)
 
@@ -228,6 +227,12 @@ def _stem(text: str) -> str:
     )
 
 
-def _first_of_each(clusters: Int[np.ndarray, " depth"], k: int) -> Int[np.ndarray, " k"]:
-    _, first = np.unique(clusters, return_index=True)
-    return np.sort(first)[:k]
+def _first_of_each(clusters: Int[np.ndarray, "B depth"], k: int) -> Int[np.ndarray, "B k"] | None:
+    """Where the first k different numbers of each row stand; None where a row has fewer."""
+    order = np.argsort(clusters, axis=1, kind="stable")
+    ordered = np.take_along_axis(clusters, order, 1)
+    first = np.ones(clusters.shape, bool)
+    np.put_along_axis(first, order[:, 1:], ordered[:, 1:] > ordered[:, :-1], 1)
+    first &= np.cumsum(first, axis=1) <= k
+    places: np.ndarray = np.nonzero(first)[1]
+    return places.reshape(-1, k) if len(places) == k * len(clusters) else None

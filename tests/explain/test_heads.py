@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pandas.testing import assert_frame_equal
 from scipy.stats import kstest
 
 from aigi_core.detectors.detector import score_detectors
@@ -21,6 +22,7 @@ from aigi_core.explain.heads import (
     head_words,
     heads_alone,
     heads_words,
+    train_every_head,
     with_test,
 )
 from aigi_core.explain.lexicon import Lexicon
@@ -191,6 +193,12 @@ def test_heads_alone_and_together_are_measured_on_other_generators(synthetic: Wo
         values = dict(zip(alone.test, alone.values[DEFAULT_METRIC][0], strict=True))
         assert table["in_domain"][at] == pytest.approx(values["beta-diff"])
         assert table["ood"][at] == pytest.approx((values["gamma-diff"] + values["delta-ar"]) / 2)
+    pairs = train_every_head(synthetic, "beta-diff")
+    once = with_test(
+        score_heads(synthetic, "beta-diff", "alpha-gan", trained=[twin for _, twin in pairs]),
+        heads_alone(synthetic, "beta-diff", draws=50, trained=[whole for whole, _ in pairs]),
+    )
+    assert_frame_equal(once, table, rtol=1e-12)
     grown = growing(synthetic, "beta-diff", scores.top(3), ("alpha-gan",))
     assert grown["value"][0] == pytest.approx(table["ood"][0]) and list(grown["heads"]) == [1, 2, 3]
     assert list(grown["head"]) == list(table["head"][:3]) and (grown["low"] <= grown["high"]).all()

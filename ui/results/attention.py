@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from aigi_core.detectors.detector import LinearDetector
 from aigi_core.detectors.features import HeadsView
 from aigi_core.detectors.heads import HeadScores, score_heads, select_heads
 from aigi_core.detectors.presets import Preset
@@ -23,6 +25,7 @@ from aigi_core.explain.heads import (
     heads_alone,
     heads_words,
     ood_cells,
+    train_every_head,
     with_test,
 )
 from aigi_core.explain.textspan import head_text_spans
@@ -72,6 +75,15 @@ class HeadGain:
         return f"{how}: the difference is {self.finding.points()}"
 
 
+@partial(cached, most=4)  # half a megabyte each
+def _trained(workspace: Workspace, train: str, used: Preset) -> list[tuple[LinearDetector, ...]]:
+    """Every head's detector, and the same not refitted, where each is trained once for both; none
+    where the protocol chooses penalties otherwise."""
+    if used.head_penalty != "own":
+        return []
+    return apart(train_every_head, workspace, train, used, here={"progress": step})
+
+
 @cached
 def head_scores(
     workspace: Workspace, train: str, validation: str, used: Preset = OURS
@@ -86,6 +98,7 @@ def head_scores(
         space=used.head_space,
         penalty=used.head_penalty,
         points=results.head_points(workspace, used),
+        trained=[twin for _, twin in _trained(workspace, train, used)],
         here={"progress": step},
     )
 
@@ -100,6 +113,7 @@ def alone_matrix(workspace: Workspace, train: str, used: Preset = OURS) -> Trans
         used.metric,
         used=used,
         points=results.head_points(workspace, used),
+        trained=[whole for whole, _ in _trained(workspace, train, used)],
         here={"progress": step},
     )
 
