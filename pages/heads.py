@@ -66,7 +66,8 @@ with ui.page(__file__) as page:
                 " jointly: one by one, each adding most to those already chosen."
             ),
         )
-    with steps("Training a detector on every head"):
+    takes = attention.work_in_words(workspace, train, used)
+    with steps("Training a detector on every head", takes):
         table = attention.heads_table(workspace, train, validation, used)
         chosen = attention.chosen_heads(workspace, way, train, validation, used)[:k]
         gain = attention.heads_against_embedding(workspace, train, validation, chosen, used)

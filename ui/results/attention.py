@@ -25,6 +25,7 @@ from aigi_core.explain.heads import (
     heads_alone,
     heads_words,
     ood_cells,
+    paper_seconds,
     train_every_head,
     with_test,
 )
@@ -39,6 +40,7 @@ from ui import results
 from ui.results import OURS, Setting, explanations
 from ui.results.explanations import LISTED, Texts, lexicon, reading
 from ui.toolkit.apart import apart
+from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import step
 from ui.toolkit.page import name
 from ui.toolkit.report import Stat
@@ -115,6 +117,17 @@ def alone_matrix(workspace: Workspace, train: str, used: Preset = OURS) -> Trans
         points=results.head_points(workspace, used),
         trained=[whole for whole, _ in _trained(workspace, train, used)],
         here={"progress": step},
+    )
+
+
+def work_in_words(workspace: Workspace, train: str, used: Preset) -> str:
+    """What a first visit waits for, and how long where that is not a second or two."""
+    if used == OURS:
+        return "Training a detector on every head"
+    seconds = paper_seconds(workspace, train, results.head_points(workspace, used))
+    return (
+        f"Training a detector on every head by the paper's grid takes {lasting(seconds)} of one"
+        " core, once for all sessions"
     )
 
 

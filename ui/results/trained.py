@@ -80,6 +80,9 @@ from ui.toolkit.workspaces import cached
 
 TOGETHER = 100
 """Training sets that are fitted at once."""
+AT_ONCE = 2.0
+"""Seconds of a core that sets are fitted at once for where it is known how long they take, so that
+shorter work comes in between."""
 
 contents = cached(describe)
 
@@ -139,7 +142,7 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     view = setting.view
     if kept := _kept(workspace, setting, used):
         return kept
-    _ask(workspace, setting)
+    seconds = _ask(workspace, setting)
     if how.name == RESIDUAL:
         means = preset(setting.protocol).residual
         return tuple(train_residual(workspace, setting.sets, used, means=means))
@@ -147,12 +150,13 @@ def detectors(workspace: Workspace, setting: Setting) -> tuple[Detector, ...]:
     if one := _on_heads(workspace, setting, used):
         return one
     if not how.slow:
-        return tuple(apart(how.train, workspace, setting.sets, seen, used))
+        return tuple(apart(how.train, workspace, setting.sets, seen, used, lasting=seconds))
     how.check(workspace, seen or how.default_view())
     bound, trained = how.bound(workspace), list[Detector]()
     for done, names in enumerate(setting.sets, 1):
         if bound is how:
-            trained += apart(how.train, workspace, [names], seen, used)
+            one_of_them = seconds and seconds / len(setting.sets)
+            trained += apart(how.train, workspace, [names], seen, used, lasting=one_of_them)
         else:  # with a tower of texts, which is not sent to another process
             trained += bound.train(workspace, [names], seen, used)
         step(done, len(setting.sets))
@@ -174,10 +178,11 @@ def _on_heads(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[D
     return (apart(train_on_heads, workspace, names, view, paper, points),)
 
 
-def _ask(workspace: Workspace, setting: Setting) -> None:
-    """Raise CostlyError where training would take long and nobody has said yes."""
-    sets, n = len(setting.sets), len(workspace.domains)
-    own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, protocol(setting))
+def _ask(workspace: Workspace, setting: Setting) -> float | None:
+    """Seconds of a core that training takes, where that is known; CostlyError where it would take
+    long and nobody has said yes."""
+    sets, n, used = len(setting.sets), len(workspace.domains), protocol(setting)
+    own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, used)
     seconds = n * sets * SECONDS[False][False] if own is None else own
     by = " by logistic regression; other methods take longer" if own is None else ""
     wait_for_yes(
@@ -188,6 +193,7 @@ def _ask(workspace: Workspace, setting: Setting) -> None:
         f" '{workspace.command('detectors')}' stores the detectors that pages show first.",
         (workspace.identity, setting),
     )
+    return None if setting.method == DEFAULT_METHOD and used.grid != "paper" else own
 
 
 def _kept(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[Detector, ...] | None:
@@ -353,9 +359,14 @@ def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSe
     sets = _sets_of(workspace.domains.generators, k)
     how = (workspace, feature_view(setting), protocol(setting), method(setting))
     parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(sets), TOGETHER):
-        parts.append(apart(score_twice, sets[start : start + TOGETHER], *how))
-        step(min(start + TOGETHER, len(sets)), len(sets))
+    each = None  # exact logistic regression takes a second or two, and sets share work
+    if setting.method != DEFAULT_METHOD:
+        each = cost_of_sets(workspace, setting, k)[1] / len(sets)
+    at_once = TOGETHER if not each else min(max(1, round(AT_ONCE / each)), TOGETHER)
+    for start in range(0, len(sets), at_once):
+        part = sets[start : start + at_once]
+        parts.append(apart(score_twice, part, *how, lasting=each and each * len(part)))
+        step(start + len(part), len(sets))
     row = {frozenset(one): at for at, one in enumerate(sets)}
     judged, choosing = (np.concatenate(scores) for scores in zip(*parts, strict=True))
     return partial(rows_of_sets, judged, row), partial(rows_of_sets, choosing, row)

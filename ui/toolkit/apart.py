@@ -37,7 +37,7 @@ T = TypeVar("T")
 _processes: list[LimitedProcesses] = []
 """None before the server has begun: tests and scripts compute where they are."""
 _lasted: dict[str, float] = {}
-"""Function -> seconds of the processor that it took the last time."""
+"""Function -> seconds of the processor that it took the last time, where nobody knew before."""
 
 
 def begin() -> None:
@@ -78,7 +78,9 @@ def apart(
         for path in _paths([*args, *kwargs.values()]):
             state(path)  # as it is before: what changes meanwhile counts as changed
         if answer := processes.now(call, task, _still_wanted, PATIENCE, expected):
-            (result, kinds), _lasted[name] = answer[0]
+            (result, kinds), took = answer[0]
+            if lasting is None:
+                _lasted[name] = took
             for on in kinds:
                 note(*on)
             if isinstance(result, AigiError):
