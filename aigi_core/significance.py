@@ -105,10 +105,12 @@ def _normal_tail(
 
 def _signs(count: int, seed: int) -> Int8[np.ndarray, "groups flips"]:
     """0 or 1 for each group in each flip; kept where small, for a page tests many differences of
-    the same images.
+    the same images. Those of fewer groups are the first of those of more.
     """
-    drawn = _kept_signs if count * FLIPS <= MOST_KEPT else _kept_signs.__wrapped__
-    return drawn(count, seed)
+    most = 2 ** max(count - 1, 0).bit_length()
+    if most * FLIPS > MOST_KEPT:
+        return _kept_signs.__wrapped__(count, seed)
+    return _kept_signs(most, seed)[:count]
 
 
 @lru_cache(maxsize=4)

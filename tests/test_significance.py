@@ -97,3 +97,10 @@ def test_q_values_are_those_of_scipy() -> None:
     square = rng.random((4, 5))
     assert q_values(square).shape == square.shape
     assert np.isnan(q_values(np.full(3, np.nan))).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 300])
+def test_signs_of_fewer_groups_are_the_first_of_those_of_more(count: int) -> None:
+    """One draw serves all numbers of groups: a table of forty differences asks for many."""
+    drawn = np.random.default_rng(3).integers(0, 2, (count, significance.FLIPS), np.int8)
+    np.testing.assert_array_equal(significance._signs(count, 3), drawn)
