@@ -5,7 +5,7 @@ all sessions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,13 +113,15 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
 
 @cached
 def lexicon(workspace: Workspace, texts: Texts) -> Lexicon:
-    """The texts, ready for search."""
+    """The texts, ready for search; those of some categories from all, which are compared once."""
+    if texts.categories:
+        return lexicon(workspace, replace(texts, categories=())).only(texts.categories)
     bank = (
         own_bank(workspace, texts.own, lambda new: _encode(workspace, new))
         if texts.own
         else texts.bank
     )
-    return Lexicon.of(workspace, bank, centred=texts.centred, categories=texts.categories or None)
+    return Lexicon.of(workspace, bank, centred=texts.centred)
 
 
 def own_texts(line: str, texts: Texts) -> Texts:
