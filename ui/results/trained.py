@@ -181,7 +181,8 @@ def _on_heads(workspace: Workspace, setting: Setting, used: Protocol) -> tuple[D
 def _ask(workspace: Workspace, setting: Setting) -> float | None:
     """Seconds of a core that training takes, where that is known; CostlyError where it would take
     long and nobody has said yes."""
-    sets, n, used = len(setting.sets), len(workspace.domains), protocol(setting)
+    sets, n = len(setting.sets), len(workspace.domains)
+    used = protocol(setting)
     own = METHODS[setting.method].seconds(workspace, setting.sets, setting.view, used)
     seconds = n * sets * SECONDS[False][False] if own is None else own
     by = " by logistic regression; other methods take longer" if own is None else ""

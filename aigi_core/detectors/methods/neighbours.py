@@ -34,6 +34,8 @@ from aigi_core.workspace import Workspace
 KS = (1, 3, 5, 9)
 PAIR_SECONDS = 5e-8
 """Seconds of a core for a validation image and a training image of 768 features."""
+SCORED_SECONDS = 1.5e-8
+"""The same where all images of a workspace are scored at once."""
 
 
 @register_kind
@@ -142,12 +144,13 @@ class NearestNeighbours(OffsetMethod):
         twice: bool = False,
     ) -> float:
         del view, protocol
-        pairs = 0
+        pairs = scored = 0
         for names in as_sets(training_sets):
             train, val = (len(workspace.domains.rows(names, split)) for split in ("train", "val"))
+            pairs += train * val
             # who trains twice scores all images with both, which here is most of the work
-            pairs += train * (val + 2 * twice * len(workspace.domains))
-        return pairs * PAIR_SECONDS
+            scored += 2 * twice * train * len(workspace.domains)
+        return pairs * PAIR_SECONDS + scored * SCORED_SECONDS
 
     def _trained(
         self,
