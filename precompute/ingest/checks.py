@@ -49,7 +49,10 @@ _DERIVED = re.compile(
     r"|depth([-_ ]maps?)?|edges|landmarks|heat[-_ ]?maps?|segmentations?"
 )
 """Names of folders that hold what was made from other images."""
-_FROM_FOLDERS = ("folders", "cnndetection", "genimage", "truefake", "drct", "numbered", "siblings")
+_FROM_FOLDERS = (
+    *("folders", "cnndetection", "genimage", "truefake", "drct", "artbench", "numbered"),
+    "siblings",
+)
 """Layouts in which folders alone tell the class."""
 _NO_NAME = re.compile(
     r"(part|shard|chunk|batch|fold|folder|dir|set|data|data[-_ ]?set|image|img|picture|photo"

@@ -192,6 +192,13 @@ def cocofake(at: Path) -> None:
             write(at / "coco", f"coco2014/{split}2014/{name}.jpg", "x")
 
 
+def artbench(at: Path) -> None:
+    made = [f"AI_{model}_{style}" for model in ("LD", "SD") for style in ("baroque", "ukiyo-e")]
+    folders = [*made, "baroque", "ukiyo_e"]
+    root = at / "art/Real_AI_SD_LD_Dataset"
+    touch(root, *[f"{split}/{name}" for split in ("train", "test") for name in folders])
+
+
 def dragon(at: Path) -> None:
     touch(at / "data", "photographs")
     shard = at / "data/dragon/train/dragon_train_000.tar"
@@ -249,6 +256,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     ),
     "ImagiNet: a list without a header": imaginet,
     "COCOFake": cocofake,
+    "AI-ArtBench": artbench,
     "DRAGON": dragon,
     "DF40 and other lists of DeepfakeBench": df40,
     "Lists of paths alone": path_lists,

@@ -23,6 +23,7 @@ from precompute.ingest.answers import ANY, Answers, composed
 from precompute.ingest.checks import derived, folders_of, lacking, questions_of
 from precompute.ingest.families import VIDEO, scene_of
 from precompute.ingest.layouts import (
+    artbench,
     artifact,
     cnndetection,
     cocofake,
@@ -65,6 +66,7 @@ LAYOUTS: dict[str, Layout] = {
         siblings,
         manifest,
         imagefolder,
+        artbench,
         artifact,
         parquet_images,
         samples,
