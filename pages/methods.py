@@ -130,7 +130,8 @@ def one_method(page: ui.Page, table: pd.DataFrame, title: str) -> None:
     chosen = table[table["title"] == title].iloc[0]
     row = boards.rows_of_methods().get(str(chosen["method"]))
     about = (
-        f"**{ui.name(chosen['title'])}.** These scores were imported. A single detector is"
+        f"**{ui.name(chosen['title'])}.** {imported.origin(page.workspace, chosen['method'])} A"
+        " single detector is"
         " measured at its own threshold and compared with logistic regression trained on"
         " the same generator (on each other generator in turn, if it has seen several or"
         " none). Scores of one detector per generator are compared as those of methods are."

@@ -272,6 +272,7 @@ def _on_the_board(
         trained_on=() if each else runs[0].training_set,
         reading="as is",
         seconds=seconds,
+        origin="finetune",
     )
     return f"{done} {row}"
 

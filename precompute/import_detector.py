@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
             threshold=detector.threshold,
             trained_on=args.trained_on,
             reading=args.reading,
+            origin="import-detector",
         )
     sentence += where_shown(workspace)
     if args.out:

@@ -113,8 +113,8 @@ def read_finetuned(workspace: Workspace, parameters: Mapping[str, Any]) -> objec
 
 
 def read_imported(workspace: Workspace, parameters: Mapping[str, Any]) -> object:
-    matrix, seen = imported.imported_matrix(workspace, parameters["name"], ["auc"])
-    assert seen
+    matrix = imported.imported_matrix(workspace, parameters["name"], ["auc"])
+    assert matrix.train[0]
     return matrix
 
 

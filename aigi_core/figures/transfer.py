@@ -67,23 +67,32 @@ def transfer_heatmap(
             [
                 tip(
                     *measured(about.title, (v, a, b), counted(k, "image")),
-                    "in-domain" if inside else "out of domain",
+                    "in-domain" if inside else "out of domain" if outside else "training unknown",
                 )
-                for v, a, b, k, inside in zip(*line, strict=True)
+                for v, a, b, k, inside, outside in zip(*line, strict=True)
             ]
-            for line in zip(matrix.values[metric], low, high, n, matrix.in_domain, strict=True)
+            for line in zip(
+                matrix.values[metric],
+                low,
+                high,
+                n,
+                matrix.in_domain,
+                matrix.out_of_domain,
+                strict=True,
+            )
         ],
         object,
     )
-    ood = matrix.mean(metric, ~matrix.in_domain)
+    ood = matrix.mean(metric, matrix.out_of_domain)
     alt = (
         f"Heatmap of {about.in_words}: {counted(len(names), 'detector')} by"
-        f" {counted(len(matrix.test), 'test generator')}. Mean out of domain {ood.value:.3f}; the"
-        " values are in the table below."
+        f" {counted(len(matrix.test), 'test generator')}."
+        + (f" Mean out of domain {ood.value:.3f}; the" if ood.n else " The")
+        + " values are in the table below."
     )
     if show != "value":
         alt = f"Colours and numbers show the {show} of each cell. {alt}"
-    marked = matrix.in_domain if matrix.in_domain.mean() < 0.5 else ~matrix.in_domain
+    marked = matrix.in_domain if matrix.in_domain.mean() < 0.5 else matrix.out_of_domain
     at = matrix_order(like or matrix, metric, order)
     cells = pd.DataFrame(
         shown[np.ix_(*at)], [names[i] for i in at[0]], np.array(matrix.test)[at[1]]
@@ -134,7 +143,7 @@ def _with_means(
     hover: np.ndarray,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Cells and their texts with a last column and row of means out of domain."""
-    unseen = ~matrix.in_domain
+    unseen = matrix.out_of_domain
     lines = [unseen & (np.arange(len(unseen)) == i)[:, None] for i in at[0]]
     columns = [unseen & (np.arange(unseen.shape[1]) == j) for j in at[1]]
     means = [matrix.mean(metric, chosen) for chosen in (*lines, *columns, unseen)]

@@ -26,8 +26,8 @@ from aigi_core.statements import Finding, agreeing, counted
 from aigi_core.transfer.bootstrap import Resample
 from aigi_core.transfer.difference import MatrixDifference, difference
 from aigi_core.transfer.imported import (
-    imported_matrix,
     imported_names,
+    imported_rows,
     stored_import,
     training_told,
 )
@@ -385,14 +385,14 @@ def compare(a: tuple[Workspace, str], b: tuple[Workspace, str]) -> Compared:
 def _matrix_of(workspace: Workspace, name: str) -> tuple[TransferMatrix, list[str] | None]:
     """The matrix of a row of the board, and the generators its one detector has seen."""
     if name.startswith(IMPORTED):
-        return imported_matrix(workspace, name.removeprefix(IMPORTED), (DEFAULT_METRIC,))
+        return imported_rows(workspace, name.removeprefix(IMPORTED), (DEFAULT_METRIC,))
     return stored_measured(workspace, name).matrix(workspace, (DEFAULT_METRIC,)), None
 
 
 def _imported_row(
     workspace: Workspace, title: str, reference: TransferMatrix | None
 ) -> dict[str, object]:
-    matrix, seen = imported_matrix(workspace, title, MEASURED)
+    matrix, seen = imported_rows(workspace, title, MEASURED)
     if seen is None and matrix.in_domain.all():
         raise AigiError(ONE_GENERATOR)
     seconds = stored_import(workspace, title).about.get("seconds", {})

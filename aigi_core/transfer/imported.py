@@ -23,6 +23,15 @@ NOT_TOLD = (
     "Training set: unknown. Its training generators are not known, so all cells are shown together,"
     " not as out of domain"
 )
+ORIGINS = {
+    "import-scores": "Its scores were computed elsewhere and imported (job import-scores).",
+    "import-detector": (
+        "A detector of others was imported, and scored the images here (job import-detector)."
+    ),
+    "finetune": "It was fine-tuned on images of this workspace (job finetune).",
+}
+"""Jobs that store scores, and what they are of, in a sentence."""
+UNKNOWN_ORIGIN = "Its scores were imported."
 HOW_TO_TELL = "import it again with --trained-on G1,G2 (or --trained-on none) to say them"
 
 
@@ -142,6 +151,7 @@ def import_scores(
     reading: Literal["check", "as is", "reversed"] = "check",
     seconds: Mapping[str, float] | None = None,
     mistakes: Sequence[str] = (),
+    origin: str = KIND.job,
 ) -> str:
     """Store scores of all kept images (:func:`matched_scores`); returns a sentence.
 
@@ -153,6 +163,7 @@ def import_scores(
         seconds: that training and scoring took (``train``, ``score``), where known.
         reading: ``check`` stops where most generators have an AUC below one half.
         mistakes: those that are known already; with any, nothing is stored.
+        origin: the job that has them, of :data:`ORIGINS`.
 
     Scores of before under the same name are replaced, which is said.
 
@@ -195,7 +206,7 @@ def import_scores(
             "told": each or trained_on is not None,
             "reversed": reading == "reversed",
         },
-        about={"seconds": dict(seconds or {})},
+        about={"seconds": dict(seconds or {}), "origin": origin},
     )
     high = "real (reversed)" if reading == "reversed" else "fake"
     return (
@@ -279,6 +290,13 @@ def imported_names(workspace: Workspace) -> list[str]:
     return sorted(str(one.parameters["name"]) for one in results.current(workspace, KIND))
 
 
+def origin_in_words(workspace: Workspace, name: str) -> str:
+    """Which job stored these scores, in a sentence; results of the time before this was recorded
+    are imported ones."""
+    origin = str(stored_import(workspace, name).about.get("origin", ""))
+    return ORIGINS.get(origin, UNKNOWN_ORIGIN)
+
+
 def training_told(workspace: Workspace, name: str) -> bool:
     """Whether it is known which generators the detector of stored scores has seen."""
     return _told(stored_import(workspace, name))
@@ -296,14 +314,11 @@ def stored_import(workspace: Workspace, name: str) -> StoredResult:
     return results.load(workspace, KIND, {"name": name})
 
 
-def imported_matrix(
-    workspace: Workspace, name: str, metrics: Sequence[str]
-) -> tuple[TransferMatrix, list[str] | None]:
-    """Its matrix and the generators it was trained on; None where there is one detector a
-    generator, whose matrix says itself what is in domain.
+def imported_matrix(workspace: Workspace, name: str, metrics: Sequence[str]) -> TransferMatrix:
+    """The matrix of stored scores: one row, of what the detector was trained on, or one a generator
+    where there is one detector a generator.
 
-    The one row of one detector is repeated for each training set of the board, so that each cell is
-    paired with that of a method; which cells are in domain follows from the second value alone.
+    Where nobody said what the detector has seen, the matrix is not :attr:`~TransferMatrix.told`.
     """
     stored = stored_import(workspace, name)
     domains = workspace.domains
@@ -312,8 +327,26 @@ def imported_matrix(
     threshold = float(stored.content["threshold"])
     scores = np.zeros((len(np.atleast_2d(test)), len(domains)))
     scores[:, domains.split == "test"] = test
+    own = sets if test.ndim == 2 else sets[:1]
+    matrix = transfer_matrix(scores, domains, own, thresholds=threshold, metrics=metrics)
     if test.ndim == 2:
-        return transfer_matrix(scores, domains, sets, thresholds=threshold, metrics=metrics), None
-    one = transfer_matrix(scores, domains, sets[:1], thresholds=threshold, metrics=metrics)
-    matrix = replace(one.rows([0] * len(sets)), train=tuple(sets))
-    return matrix, list(stored.content["trained_on"])
+        return matrix
+    trained_on = tuple(stored.content["trained_on"])
+    return replace(matrix, train=(trained_on,), told=_told(stored))
+
+
+def imported_rows(
+    workspace: Workspace, name: str, metrics: Sequence[str]
+) -> tuple[TransferMatrix, list[str] | None]:
+    """:func:`imported_matrix` beside the matrices of methods, and the generators that one detector
+    was trained on; None where there is one detector a generator.
+
+    The row of one detector is repeated for each training set of the board, so that each cell is
+    paired with that of a method; which cells are in domain follows from the second value alone.
+    """
+    matrix = imported_matrix(workspace, name, metrics)
+    sets = list(make_training_sets(workspace.domains, "each generator").values())
+    if matrix.train == tuple(sets):
+        return matrix, None
+    seen = list(matrix.train[0])
+    return replace(matrix.rows([0] * len(sets)), train=tuple(sets), told=True), seen

@@ -119,6 +119,7 @@ def _matrix(
         family_of={str(name): str(family) for name, family in content["family_of"].items()},
         protocol=dict(content["protocol"]),
         models_of=workspace.domains.models_of,
+        told=True,
         **{name: arrays[name] for name in _ARRAYS},
     )
     intervals = {metric: (arrays[f"low {metric}"], arrays[f"high {metric}"]) for metric in metrics}

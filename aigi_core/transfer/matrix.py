@@ -69,6 +69,8 @@ class TransferMatrix(ShortRepr):
         family_of: generator -> family. models_of: as in :class:`aigi_core.manifest.Domains`.
         protocol: how it was computed: split, draws, seed, confidence, and a digest of the test
             images.
+        told: whether it is known what the detectors were trained on; where it is not, no cell is
+            said to be in or out of domain.
     """
 
     train: tuple[TrainSet, ...]
@@ -84,17 +86,22 @@ class TransferMatrix(ShortRepr):
     family_of: dict[str, str] = field(repr=False)
     protocol: dict[str, Any]
     models_of: dict[str, str] = field(repr=False, default_factory=dict)
+    told: bool = True
 
     @property
     def train_names(self) -> tuple[str, ...]:
         """[K] training sets in words: ``a + b``."""
-        return tuple(" + ".join(names) for names in self.train)
+        none = "none of these" if self.told else "unknown"
+        return tuple(" + ".join(names) or none for names in self.train)
 
     @property
     def train_families(self) -> tuple[str, ...]:
         """[K] the family of each training set, ``mixed`` where it holds several."""
         families = [{self.family_of[name] for name in names} for names in self.train]
-        return tuple(result.pop() if len(result) == 1 else "mixed" for result in families)
+        none = "none of these" if self.told else "unknown"
+        return tuple(
+            found.pop() if len(found) == 1 else "mixed" if found else none for found in families
+        )
 
     @property
     def test_families(self) -> tuple[str, ...]:
@@ -116,6 +123,11 @@ class TransferMatrix(ShortRepr):
     def in_domain(self) -> Bool[np.ndarray, "K T"]:
         return np.array([self.known_to(train) for train in self.train])
 
+    @cached_property
+    def out_of_domain(self) -> Bool[np.ndarray, "K T"]:
+        """Cells whose test generator is known to be a new one for the detector."""
+        return ~self.in_domain & self.told
+
     def known_to(self, seen: Iterable[str]) -> Bool[np.ndarray, " T"]:
         """Which test generators are no new ones for a detector that has seen some: these, and
         other settings of their models."""
@@ -127,10 +139,12 @@ class TransferMatrix(ShortRepr):
 
     def without(self, generators: Iterable[str]) -> Bool[np.ndarray, "K T"]:
         """Cells that neither train nor test on these generators, nor on other settings of their
-        models: D_eval where they are D_search."""
+        models, as far as that is :attr:`told`: D_eval where they are D_search."""
         names = tuple(generators)
         left_out = set(map(self._model, names))
-        rows = np.array([not left_out & set(map(self._model, train)) for train in self.train])
+        rows = np.array(
+            [self.told and not left_out & set(map(self._model, train)) for train in self.train]
+        )
         columns = ~self.known_to(names)
         cells: np.ndarray = rows[:, None] & columns
         return cells
@@ -251,7 +265,7 @@ class TransferMatrix(ShortRepr):
         parts = (self._unseen_by_test(), self._unseen_by_train())
         masks = [cells for part in parts for cells in part.values()]
         every = np.ones_like(self.in_domain)
-        self._know_means(self.metrics, [every, self.in_domain, ~self.in_domain, *masks])
+        self._know_means(self.metrics, [every, self.in_domain, self.out_of_domain, *masks])
         return Measured(dict(self._known_intervals), dict(self._known_means))
 
     def knowing(self, measured: Measured) -> TransferMatrix:
@@ -277,7 +291,7 @@ class TransferMatrix(ShortRepr):
     def gap(self, metric: str) -> Estimate:
         """In-domain mean less OOD mean, as correlated as the draws say; ``n`` is the number of
         cells."""
-        inside, outside = self.in_domain, ~self.in_domain
+        inside, outside = self.in_domain, self.out_of_domain
         if not inside.any() or not outside.any():
             return Estimate(np.nan, np.nan, np.nan, 0)
         means = self.mean(metric, inside), self.mean(metric, outside)
@@ -295,18 +309,19 @@ class TransferMatrix(ShortRepr):
     ) -> pd.DataFrame:
         """Means with intervals: columns ``metric, cells, value, low, high, n``.
 
-        ``cells`` is one of ``all`` (diagonal included), ``ood``, ``in-domain``, and with
+        ``cells`` is one of ``all`` (diagonal included), ``ood``, ``in-domain`` (these two without
+        cells, ``n`` 0, where nobody said what the detectors were trained on), and with
         ``d_search`` also ``D_eval`` and ``D_eval, ood``: the cells that neither train nor test on a
         D_search generator.
         """
         masks = {
             "all": np.ones_like(self.in_domain),
-            "ood": ~self.in_domain,
+            "ood": self.out_of_domain,
             "in-domain": self.in_domain,
         }
         if d_search := tuple(d_search):
             d_eval = self.without(d_search)
-            masks |= {"D_eval": d_eval, "D_eval, ood": d_eval & ~self.in_domain}
+            masks |= {"D_eval": d_eval, "D_eval, ood": d_eval & self.out_of_domain}
         self._know_means(check_metrics(metrics or self.metrics), list(masks.values()))
         return pd.DataFrame(
             [
@@ -325,7 +340,7 @@ class TransferMatrix(ShortRepr):
         """
         allowed = self.without(d_search)
         if not diagonal:
-            allowed &= ~self.in_domain
+            allowed &= self.out_of_domain
         rows, columns = np.array(self.train_families), np.array(self.test_families)
         return pd.DataFrame(
             [
@@ -362,14 +377,14 @@ class TransferMatrix(ShortRepr):
 
     def _unseen_by_test(self) -> dict[str, Bool[np.ndarray, "K T"]]:
         parts = {
-            name: ~self.in_domain & (np.arange(len(self.test)) == j)
+            name: self.out_of_domain & (np.arange(len(self.test)) == j)
             for j, name in enumerate(self.test)
         }
         return {name: cells for name, cells in parts.items() if cells.any()}
 
     def _unseen_by_train(self) -> dict[str, Bool[np.ndarray, "K T"]]:
         parts = {
-            name: ~self.in_domain & (np.arange(len(self.train)) == i)[:, None]
+            name: self.out_of_domain & (np.arange(len(self.train)) == i)[:, None]
             for i, name in enumerate(self.train_names)
         }
         return {name: cells for name, cells in parts.items() if cells.any()}
@@ -397,8 +412,8 @@ class TransferMatrix(ShortRepr):
         return {}
 
     def to_frame(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``,
-        and the families.
+        """Tidy long table: ``train, test, metric, value, low, high, n_real, n_fake, in_domain``
+        (missing where it is not :attr:`told`), and the families.
         """
         tables = []
         for metric in check_metrics(metrics or self.metrics):
@@ -417,6 +432,8 @@ class TransferMatrix(ShortRepr):
                 n_fake=np.tile(self.n_fake, len(self.train)),
                 in_domain=self.in_domain.ravel(),
             )
+            if not self.told:
+                table["in_domain"] = pd.NA
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 

@@ -37,7 +37,7 @@ def matrix_order(
     if by == "mean":
         sign = -1 if METRICS[metric].higher_is_better else 1
         return tuple(  # type: ignore[return-value]
-            np.argsort(sign * _means(values, ~matrix.in_domain, axis), kind="stable")
+            np.argsort(sign * _means(values, matrix.out_of_domain, axis), kind="stable")
             for axis in (1, 0)
         )
     if by == "similarity":

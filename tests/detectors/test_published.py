@@ -11,7 +11,7 @@ import torch
 from aigi_core.detectors.detector import Detector
 from aigi_core.detectors.published import published_detector, read_layer
 from aigi_core.errors import AigiError
-from aigi_core.transfer.imported import imported_names
+from aigi_core.transfer.imported import imported_names, origin_in_words
 from aigi_core.workspace import Workspace
 from precompute.__main__ import main
 
@@ -57,6 +57,7 @@ def test_the_job_stores_a_row_and_saves_a_detector(
     assert main([*command, "--reversed"]) == 0
     workspace = Workspace.open(path)
     assert imported_names(workspace) == ["fc"]
+    assert "job import-detector" in origin_in_words(workspace, "fc")
     x = torch.tensor(np.array(workspace.embeddings, np.float32))
     np.testing.assert_allclose(
         Detector.load(out).decision_function(workspace),

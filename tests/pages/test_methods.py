@@ -79,6 +79,7 @@ def test_imported_scores_of_an_unknown_training_set(
     app = open_app(workspace.path, "methods", which=f"lab{UNKNOWN}")
     assert not app.exception and not app.error and not app.warning
     assert "Of all cells its lowest" in text_of(app)
+    assert "computed elsewhere and imported (job import-scores)" in text_of(app)
     assert axes_of(app) == ["Balanced accuracy out of domain or over all generators"]
     app = open_app(workspace.path, "methods", part="All numbers")
     [table] = [one.set_index(one.columns[0]) for one in tables(app) if "OOD" in one]

@@ -15,6 +15,7 @@ from aigi_core.detectors.methods import METHODS
 from aigi_core.transfer import board as boards
 from aigi_core.transfer.imported import (
     _as_named_now,
+    imported_matrix,
     matched_scores,
     stored_import,
     training_told,
@@ -142,6 +143,12 @@ def test_without_the_training_set_nothing_is_called_out_of_domain(
         for name in ("imported: lab", "imported: new")
     ]
     assert told == [False, True]
+    for name, counts in (("lab", (len(generators), 0, 0)), ("new", (len(generators),) * 2 + (0,))):
+        matrix = imported_matrix(workspace, name, ["auc"])
+        assert tuple(matrix.summary()["n"]) == counts, name
+        assert matrix.train_names == ("unknown" if name == "lab" else "none of these",)
+        assert matrix.to_frame()["in_domain"].isna().all() == (name == "lab")
+        assert (matrix.hardest("auc") is None) == (name == "lab")
     # what was stored before this was recorded, with an empty list, is not known either
     file = stored_import(workspace, "new").note
     note = json.loads(file.read_text())

@@ -9,13 +9,21 @@ from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
 from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
-from aigi_core.transfer.imported import NOT_TOLD
+from aigi_core.transfer.imported import NOT_TOLD, origin_in_words
 from aigi_core.winner import estimates
+from aigi_core.workspace import Workspace
 from ui.toolkit.page import Page, name
 from ui.toolkit.report import Stat
 from ui.toolkit.workspaces import cached
 
 board_of_imports = cached(boards.board_of_imports)
+
+
+@cached
+def origin(workspace: Workspace, method: str) -> str:
+    """Which job stored a row of the board that is of no method, in a sentence."""
+    return origin_in_words(workspace, method.removeprefix(boards.IMPORTED))
+
 
 SHOWN = (
     "title",
