@@ -5,10 +5,7 @@ computed again.
 from __future__ import annotations
 
 import argparse
-import ast
-import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +33,6 @@ from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
 from precompute.ingest.walk import shown
 from precompute.options import add_shared, from_zero
-
-OTHER_IMAGE = re.compile(
-    r"((?:duplicate|contradicting labels|leak): (?:same bytes as|tied to) )"
-    r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")(.*)",
-    re.DOTALL,
-)
-"""A reason for leaving an image out that names another one, as ``ingest`` writes it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -278,8 +268,8 @@ def _fresh(offered: pd.DataFrame, old: pd.DataFrame, new_prefix: str) -> pd.Data
             _called(*other[[f"label{of}", f"generator{of}"]].iloc[0]) for of in ("", "_offered")
         )
         raise AigiError(
-            f"{counted(len(other), 'image', 'are')} in the workspace otherwise than offered:"
-            f" {shown(str(other.index[0]))} is there as {held}, and is offered as {given}. Give"
+            f"{counted(len(other), 'image', 'are')} in the workspace already, as another class or"
+            f" generator: {shown(str(other.index[0]))} is {held} there, and here {given}. Give"
             " the folder of the new images alone, say --rename where a generator's name is meant,"
             " or take the old ones out first (remove)."
         )
@@ -357,8 +347,7 @@ def planned(added: Candidates, workspace: Workspace) -> str:
 
 
 def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """A table whose images are named from a folder further up; groups called after a path follow,
-    and so do reasons that name another image.
+    """A table whose images are named from a folder further up; groups called after a path follow.
 
     Pools that were left out for want of a generator are looked at again.
     """
@@ -371,22 +360,7 @@ def prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
     table["archive"] = table["archive"].where(table["archive"] == "", prefix + table["archive"])
     unused = table["left_out"].str.startswith("unused:")
     table["left_out"] = table["left_out"].mask(unused, "")
-    if prefix:
-        table["left_out"] = table["left_out"].map(partial(naming_from, prefix))
     return table
-
-
-def naming_from(prefix: str, reason: str) -> str:
-    """A reason for leaving an image out with the name of the other image below a prefix.
-
-    Example:
-        >>> naming_from("lab/", "duplicate: same bytes as 'a b.png'")
-        "duplicate: same bytes as 'lab/a b.png'"
-    """
-    named = OTHER_IMAGE.match(reason)
-    if named is None:
-        return reason
-    return f"{named[1]}{prefix + ast.literal_eval(named[2])!r}{named[3]}"
 
 
 def stacked(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:

@@ -10,7 +10,7 @@ from aigi_core.statements import part_counted
 from aigi_core.transfer.imported import KIND
 from aigi_core.workspace import Workspace, exclusive, read_manifest
 from precompute.growth.rewrite import finish, rewrite, without_outdated
-from precompute.growth.subset import add_choice, require_known, still_valid
+from precompute.growth.subset import add_choice, lost_in, require_known, still_valid
 from precompute.options import add_shared
 
 
@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         gone |= images["pool"].isin(pools)
         table = still_valid(images[~gone])
         manifest = without_outdated(workspace.manifest)
-        again = rewrite(args.workspace, table, manifest, [workspace])
+        again = rewrite(args.workspace, table, manifest, [workspace]) + lost_in(
+            images[~gone], table
+        )
     kept = int((table["left_out"] == "").sum())
     if KIND.job in again:
         again += (

@@ -10,10 +10,11 @@ import pandas as pd
 
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.manifest import FAKE, REAL, validate_images
-from aigi_core.statements import part_counted
+from aigi_core.statements import counted, part_counted
 from aigi_core.workspace import MANIFEST, Workspace, exclusive, read_manifest
 from precompute.growth import splits
 from precompute.growth.rewrite import copy_texts, rewrite, without_outdated
+from precompute.ingest.reasons import without_lost
 from precompute.options import add_shared
 
 
@@ -55,8 +56,19 @@ def run(args: argparse.Namespace) -> int:
         copy_texts(workspace.path, args.out, manifest)
         again = rewrite(args.out, table, manifest, [workspace])
     kept = int((table["left_out"] == "").sum())
+    again += lost_in(images[keep], table)
     print(f"Wrote {args.out}: {part_counted(kept, len(workspace.images), 'image')}. {again}")
     return 0
+
+
+def lost_in(before: pd.DataFrame, after: pd.DataFrame) -> str:
+    """A sentence on rows that :func:`still_valid` took out of a table; empty without any."""
+    if len(before) == len(after):
+        return ""
+    return (
+        f"\n{counted(len(before) - len(after), 'file', 'were')} left out for another image, which"
+        " is gone: 'add' takes such files as new images."
+    )
 
 
 def require_known(workspace: Workspace, names: Collection[str], pools: Collection[str]) -> None:
@@ -73,12 +85,13 @@ def require_known(workspace: Workspace, names: Collection[str], pools: Collectio
 
 
 def still_valid(images: pd.DataFrame) -> pd.DataFrame:
-    """A part of a table as a table of its own; pools without fakes are left out with the reason.
+    """A part of a table as a table of its own; pools without fakes are left out with the reason,
+    and what was left out for an image that is gone is no longer in it.
 
     Raises:
         AigiError: no generator, or no real image, is left.
     """
-    table = images.reset_index(drop=True).copy()
+    table = without_lost(images.reset_index(drop=True))
     kept = table["left_out"] == ""
     used = set(table.loc[kept & (table["label"] == FAKE), "pool"])
     unused = kept & ~table["pool"].isin(used)

@@ -15,6 +15,7 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import COLUMNS, FAKE, REAL, SPLITS, validate_images
 from aigi_core.splits import assign, components
 from aigi_core.statements import counted
+from precompute.ingest import reasons
 from precompute.ingest.answers import MIN_IMAGES, Answers
 from precompute.ingest.decode import UNREAD, Place
 from precompute.ingest.families import family_of
@@ -23,9 +24,7 @@ from precompute.ingest.twins import pictures, shown_again
 from precompute.ingest.units import Reading, read_files
 from precompute.ingest.walk import is_no_image
 
-STRATUM = ["pool", "label", "generator"]
-COPIES = ("contradicting labels:", "duplicate:")
-"""How the reasons begin of files that were left out for another of the same bytes."""
+STRATUM = reasons.STRATUM
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +194,8 @@ def complete_table(
     notes = list(made.notes)
     if finished is None:
         finished = pd.Series(False, index=table.index)
-    duplicates = _find_duplicates(table, finished)
-    _leave_out_duplicates(table, own, finished)
+    duplicates = reasons.find_duplicates(table)
+    reasons.leave_out_duplicates(table, own, finished)
     refuse_few(table, wanted, made.min_images)
     content = table["content_hash"].where(table["format"] != "", "")  # two empty files are no tie
     paths, previews = table["path"].tolist(), table["preview_hash"].tolist()
@@ -237,7 +236,7 @@ def _leave_out_bridges(
     splits = held.groupby(tied[held.index]).nunique()
     torn = tied.isin(splits.index[splits > 1])
     new = torn & ~finished & (table["left_out"] == "")
-    table.loc[new, "left_out"] = "leak: tied to images of several splits"
+    table.loc[new, "left_out"] = reasons.TORN
     untied = pd.Series(table["path"].where(torn, tied), dtype=str)
     return pd.Series(table["group"].where(torn & finished, untied), dtype=str)
 
@@ -286,56 +285,6 @@ def own_splits(table: pd.DataFrame, layout: str) -> tuple[pd.Series, list[str]]:
             f"The data set's own split was kept ({', '.join(s for s in SPLITS if s in present)})."
         ]
     return own, []
-
-
-def _find_duplicates(table: pd.DataFrame, finished: pd.Series) -> dict[str, Any]:
-    """How many usable files share their bytes with another, and what they then differ in; with
-    examples. Those of a finished workspace that were left out as such are among them.
-    """
-    copies = finished & table["left_out"].str.startswith(COPIES) & (table["content_hash"] != "")
-    kept = table[(table["left_out"] == "") | copies]
-    twins = kept[kept["content_hash"].duplicated(keep=False)]
-    by_hash = twins.groupby("content_hash")
-    differs = {
-        name: int(by_hash[name].transform("nunique").gt(1).sum())
-        for name in ("label", "pool", "generator")
-    }
-    examples = [
-        group["path"].tolist()[:3]
-        for _, group in sorted(by_hash, key=lambda pair: pair[1]["path"].min())
-    ]
-    return {
-        "files": len(twins),
-        "across_labels": differs["label"],
-        "across_pools": differs["pool"],
-        "across_generators": differs["generator"],
-        "examples": examples[:5],
-    }
-
-
-def _leave_out_duplicates(table: pd.DataFrame, own: pd.Series, finished: pd.Series) -> None:
-    """Leave out all copies of a file whose label is contradicted, and all but one within a pool and
-    generator.
-
-    A finished copy is the one that stays, then the one in the data set's test split, otherwise the
-    first by path.
-    """
-    rank = own.map({"test": 0, "val": 1}).fillna(2).where(~finished, -1)
-    kept = table[table["left_out"] == ""].assign(rank=rank)
-    twins = kept[kept["content_hash"].duplicated(keep=False)].sort_values(["rank", "path"])
-    contradicted = twins.groupby("content_hash")["label"].transform("nunique") > 1
-    for label, called, other in ((REAL, "real", FAKE), (FAKE, "fake", REAL)):
-        first = twins[twins["label"] == label].groupby("content_hash")["path"].min()
-        rows = twins[contradicted & (twins["label"] == other)]
-        table.loc[rows.index, "left_out"] = [
-            f"{COPIES[0]} same bytes as {path!r}, which is called {called}"
-            for path in rows["content_hash"].map(first)
-        ]
-    alike = twins[~contradicted].groupby(["content_hash", *STRATUM])["path"]
-    copies = twins.loc[~contradicted, "path"] != (stays := alike.transform("first"))
-    table.loc[copies.index[copies], "left_out"] = [
-        f"{COPIES[1]} same bytes as {path!r}" for path in stays[copies]
-    ]
 
 
 def _require_both_classes(table: pd.DataFrame) -> None:
@@ -408,14 +357,12 @@ def _divide(
     held = {str(name): SPLITS[index] for name, index in latest.items()}
     split = pd.Series([held.get(name, "") for name in component], index=table.index, dtype=str)
     leak = kept & (own != "") & (own != split)
-    held_by = table["path"][kept & (own != "") & ~leak].groupby(component).min()
-    table.loc[leak, "left_out"] = [
-        f"leak: tied to {path!r}, which is in the {where} split"
-        for path, where in zip(component[leak].map(held_by), split[leak], strict=True)
-    ]
+    reasons.leave_out_leaks(table, leak, component, split.where(kept & (own != "") & ~leak, ""))
     kept &= ~leak
     strata = pd.Series(
-        list(table[STRATUM].itertuples(index=False, name=None)), index=table.index, dtype=object
+        list(table[STRATUM].itertuples(index=False, name=None)),
+        index=table.index,
+        dtype=object,
     )
 
     def draw(rows: pd.Series, shares: dict[str, float]) -> None:

@@ -424,6 +424,65 @@ def test_reasons_name_other_images_as_they_are_called_now(
     assert verify(out) == []
 
 
+def reasons_of(out: Path) -> dict[str, str]:
+    """Why each file was left out, by its name below the folder of images."""
+    table = pd.read_parquet(out / "images.parquet")
+    return dict(zip(table["path"], table["left_out"], strict=True))
+
+
+def test_bytes_that_contradict_stay_out_until_one_side_is_removed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Path(shutil.copytree(folder / "images", tmp_path / "images"))
+    real, one, two = (images / at for at in ("base/real", "base/fake/one", "more/two"))
+    for wrong in ("b", "c"):
+        shutil.copy(real / "0.png", one / f"{wrong}.png")
+    shutil.copy(real / "0.png", two / "a.png")
+    out, whole = tmp_path / "w", tmp_path / "whole"
+    told = ["--real", str(real), "--fake", f"one={one}"]
+    assert main(["ingest", *told, "--out", str(out)]) == 0
+    assert main(["ingest", *told, "--fake", f"two={two}", "--out", str(whole)]) == 0
+    assert encode(folder, out) == 0
+    options = ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+    grow = ["add", "--workspace", str(out), *options, "--images"]
+    assert main([*grow, str(two), "--generator", "two"]) == 0
+    assert reasons_of(out) == reasons_of(whole)  # the new copy is left out as if built at once
+    assert len(list(filter(None, reasons_of(out).values()))) == 4
+    assert main(["remove", "--workspace", str(out), "--generators", "two"]) == 0
+    assert sorted(filter(None, reasons_of(out).values())) == [
+        "contradicting labels: same bytes as 'base/fake/one/b.png', which is called fake",
+        *["contradicting labels: same bytes as 'base/real/0.png', which is called real"] * 2,
+    ]
+    assert main([*grow, str(two), "--generator", "two"]) == 0
+    capsys.readouterr()
+    assert main(["remove", "--workspace", str(out), "--generators", "one"]) == 0
+    assert "'add' takes" not in capsys.readouterr().out  # two's copy still contradicts
+    named = "contradicting labels: same bytes as 'more/two/a.png', which is called fake"
+    assert reasons_of(out)["base/real/0.png"] == named
+    assert verify(out) == []
+
+
+def test_what_was_left_out_for_an_image_that_is_gone_can_be_added_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Path(shutil.copytree(folder / "images", tmp_path / "images"))
+    real, one, two = (images / at for at in ("base/real", "base/fake/one", "more/two"))
+    shutil.copy(real / "0.png", two / "a.png")
+    out = tmp_path / "w"
+    told = ["--real", str(real), "--fake", f"one={one}", "--fake", f"two={two}"]
+    assert main(["ingest", *told, "--out", str(out)]) == 0
+    assert encode(folder, out) == 0
+    capsys.readouterr()
+    assert main(["remove", "--workspace", str(out), "--generators", "two"]) == 0
+    assert "1 file was left out for another image, which is gone" in capsys.readouterr().out
+    assert not list(filter(None, reasons_of(out).values()))
+    options = ["--model", f"local-dir:{folder / 'tiny'}", "--device", "cpu", "--workers", "0"]
+    again = ["add", "--workspace", str(out), *options, "--real", str(real)]
+    assert main(again) == 0
+    assert reasons_of(out)["base/real/0.png"] == ""
+    assert verify(out) == []
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
@@ -557,7 +616,7 @@ def test_images_that_are_there_otherwise_are_refused(
     command = ["add", "--workspace", str(base), option, place, *["--dry-run"] * dry]
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert f"{N} images are in the workspace otherwise than offered" in error
+    assert f"{N} images are in the workspace already, as another class" in error
     assert f"is there as a fake of one, and is offered as {given}" in error
 
 
