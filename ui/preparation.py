@@ -19,14 +19,18 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from time import sleep
 
 import streamlit as st
 
 from aigi_core import figures
+from aigi_core.errors import AigiError
 from aigi_core.processes import give_back_memory
+from aigi_core.terminal import printable
 from aigi_core.transfer import DEFAULT_METRIC
+from aigi_core.workspace import read_manifest
 from ui import beginnings, results
 from ui.toolkit import apart, drawings, router, verification, workspaces
 from ui.toolkit.images import grid_html
@@ -47,6 +51,7 @@ async def prepared(app: st.App) -> AsyncIterator[None]:
     """The server's life."""
     del app
     register_pages()
+    say_what_fails()
     gc.freeze()  # modules: a collection need not look at them
     # A file or message is handed between threads several times: each time it would wait 5 ms for
     # one that computes.
@@ -91,6 +96,16 @@ def register_pages() -> None:
         st.navigation(router.navigation())
     finally:
         outside.disabled = False
+
+
+def say_what_fails() -> None:
+    """A sentence in the terminal for each workspace named there that cannot be opened: the pages
+    say it only to whoever opens them."""
+    for path in workspaces.offered():
+        try:
+            read_manifest(Path(path))
+        except AigiError as error:
+            print(printable(str(error)), file=sys.stderr, flush=True)
 
 
 def prepare_all() -> None:

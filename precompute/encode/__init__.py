@@ -107,6 +107,11 @@ def run(args: argparse.Namespace) -> int:
     print(encode_workspace(args, path, encoder, division=divided(args, encoder, again)))
     if args.shard:
         return 0
+    if args.as_name:
+        print(
+            f"Kept as {args.as_name} in {path}: pages offer it under 'Encoder', and jobs take it as"
+            f" --workspace {path}."
+        )
     manifest = read_manifest(path)
     if Capabilities.of_record(manifest["encoder"]).has("texts") and not manifest.get("text"):
         print(f"Texts for it: {command('text', workspace=path)}")

@@ -705,6 +705,8 @@ def test_a_trunk_whose_last_layer_is_wider_than_its_positions_encodes(
     model = ["--model", "timm:mobilenetv3_small_050", "--pretrained", "untrained"]
     options = ["--as", "mob", "--workers", "0", "--device", "cpu"]
     assert main(["encode", "--workspace", str(path), *options, *model]) == 0
-    assert "embeddings of 1024" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "embeddings of 1024" in printed
+    assert f"Kept as mob in {path / 'encoders/mob'}" in printed
     assert Workspace.open(path / "encoders/mob").embeddings.shape[1] == 1024
     assert verify(path) == []

@@ -134,7 +134,7 @@ def test_the_server_loads_what_pages_load_before_it_is_up() -> None:
 
 def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
     """Once the server lives Streamlit's older kind of pages is off and threads take short turns;
-    nothing was said on the way.
+    nothing was said on the way but that the workspace named is none.
     """
     code = (
         "import asyncio, sys, app\nfrom ui.preparation import prepared\nfrom"
@@ -151,7 +151,9 @@ def test_a_deep_link_is_one_run_from_the_first_visit_on() -> None:
         env=environment,
         check=False,
     )
-    assert (done.stdout.strip(), done.stderr.strip()) == ("False 0.0005", "")
+    assert done.stdout.strip() == "False 0.0005"
+    [said] = done.stderr.splitlines()
+    assert said.startswith("There is no workspace at nowhere: make one with")
 
 
 def test_the_layers_of_the_server_let_its_life_begin() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -442,10 +443,18 @@ def cell(workspace: Workspace, setting: Setting, row: int, test: str) -> Cell:
 
 @cached
 def atlas(workspace: Workspace, protocol: str = "ours") -> Atlas:
-    """The searches of pairs by a protocol; WorkspaceError, which names the command, where they were
-    not run.
+    """The searches of pairs by a protocol; NotMadeError, which names the command and how much it
+    has to do, where they were not run.
     """
-    return Atlas.open(workspace, protocol=protocol)
+    try:
+        return Atlas.open(workspace, protocol=protocol)
+    except NotMadeError as error:
+        pairs = comb(len(workspace.domains.generators), 2)
+        raise NotMadeError(
+            f"{error} It searches {counted(pairs, 'pair')} of generators, each in seconds to"
+            " minutes of a core, and says after the first ones how long the others will take; what"
+            " it has done is kept when it is stopped, and --pairs A:B searches one pair alone."
+        ) from None
 
 
 def large(workspace: Workspace) -> bool:
