@@ -56,13 +56,16 @@ def show(page: ui.Page, audit: Audit) -> None:
         " Its interval is corrected for this choice in the verdict's sentence, but not in"
         " the figure and the table."
     )
-    with page.picture(
-        f"Click a generator to open it. {meaning}.{either if len(audit.facts) > 1 else ''}"
-    ):
-        draw = partial(figures.verdict_intervals, audit.verdicts, selected=generator)
-        page.figure("verdicts", draw, table=to_frame(audit.verdicts), clicks=("test",))
-    with page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
-        body.show_verdict(page, audit, verdict)
+    with page.picture():
+        left, right = st.columns([5, 3], gap="medium")
+        with left:
+            st.markdown(
+                f"Click a generator to open it. {meaning}.{either if len(audit.facts) > 1 else ''}"
+            )
+            draw = partial(figures.verdict_intervals, audit.verdicts, selected=generator)
+            page.figure("verdicts", draw, table=to_frame(audit.verdicts), clicks=("test",))
+        with right, page.section(f"{ui.name(generator)}: {body.level_in_words(verdict)}"):
+            body.show_verdict(page, audit, verdict)
 
     st.subheader("The statistics", anchor=False)
     page.part(body.PARTS, page, audit, generator)

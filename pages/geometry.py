@@ -106,64 +106,72 @@ with ui.page(__file__) as page:
     row = changes[[set(p) == set(pair) for p in zip(changes["a"], changes["b"], strict=True)]].iloc[
         0
     ]
-    with page.picture("Each point is a pair of generators used for the search. Click to open it."):
-        points = changes.assign(
-            name=changes["a"] + " / " + changes["b"],
-            x=changes["geometry"],
-            x_n=changes["images"],
-            y=changes["change"],
-            y_low=changes["change_low"],
-            y_high=changes["change_high"],
-            y_n=[counted(n, "cell") for n in changes["n"]],
-            group="pairs of generators",
-            detail=[
-                f"{counted(row['kept'], 'component')} kept"
-                + (
-                    f"; 95% of random removals: {number(row['random_low'], signed=True)} to"
-                    f" {number(row['random_high'], signed=True)}"
-                    if beyond
-                    else ""
-                )
-                for row in changes.to_dict("records")
-            ],
-        )
-        if not beyond:
-            ends = {f"x_{end}": changes[f"geometry_{end}"] for end in ("low", "high")}
-            points = points.assign(**ends)
-        against = "minus random removal" if beyond else "minus before"
-        chosen = f"{row['a']} / {row['b']}"
-        draw = partial(
-            figures.scatter,
-            points,
-            named=[chosen],
-            selected=chosen,
-            reports=("a", "b"),
-            alt=(
-                f"Change of {title} after removal {against} against change of OOD balanced"
-                f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+z.2f}, 95%"
-                " interval"
-                f" {link['low']:+z.2f} to {link['high']:+z.2f}."
-            ),
-            x_title=f"{title} after, {against}",
-            y_title="Change of OOD balanced accuracy",
-            y_points=True,
-            x_reference=0,
-            y_reference=0,
-        )
-        page.figure("pairs", draw, table=changes, clicks=("d1", "d2"))
-
-    a, b = row["a"], row["b"]
-    with page.section(
-        "The opened pair", f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others."
-    ):
-        own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
-        draw = partial(
-            figures.geometry_change, own, int(row["images"]), atlas.stored.parameters["controls"]
-        )
-        page.figure("pair", draw, table=own, formats=ui.OWN_UNITS)
-        for one in own[own["measure"] == "isoscore"].to_dict("records"):
-            st.caption(
-                "A perfectly isotropic Gaussian cloud of as many images would score"
-                f" {one['isotropic_before']:.3f} before and {one['isotropic_after']:.3f} after."
+    with page.picture():
+        left, right = st.columns([5, 3], gap="medium")
+        with left:
+            st.markdown("Each point is a pair of generators used for the search. Click to open it.")
+            points = changes.assign(
+                name=changes["a"] + " / " + changes["b"],
+                x=changes["geometry"],
+                x_n=changes["images"],
+                y=changes["change"],
+                y_low=changes["change_low"],
+                y_high=changes["change_high"],
+                y_n=[counted(n, "cell") for n in changes["n"]],
+                group="pairs of generators",
+                detail=[
+                    f"{counted(row['kept'], 'component')} kept"
+                    + (
+                        f"; 95% of random removals: {number(row['random_low'], signed=True)} to"
+                        f" {number(row['random_high'], signed=True)}"
+                        if beyond
+                        else ""
+                    )
+                    for row in changes.to_dict("records")
+                ],
             )
-        page.link("components", "The search behind it", d1=a, d2=b)
+            if not beyond:
+                ends = {f"x_{end}": changes[f"geometry_{end}"] for end in ("low", "high")}
+                points = points.assign(**ends)
+            against = "minus random removal" if beyond else "minus before"
+            chosen = f"{row['a']} / {row['b']}"
+            draw = partial(
+                figures.scatter,
+                points,
+                named=[chosen],
+                selected=chosen,
+                reports=("a", "b"),
+                alt=(
+                    f"Change of {title} after removal {against} against change of OOD balanced"
+                    f" accuracy, {counted(len(points), 'pair')}: Spearman {link['rho']:+z.2f}, 95%"
+                    " interval"
+                    f" {link['low']:+z.2f} to {link['high']:+z.2f}."
+                ),
+                x_title=f"{title} after, {against}",
+                y_title="Change of OOD balanced accuracy",
+                y_points=True,
+                x_reference=0,
+                y_reference=0,
+            )
+            page.figure("pairs", draw, table=changes, clicks=("d1", "d2"))
+        with right:
+            a, b = row["a"], row["b"]
+            with page.section(
+                "The opened pair",
+                f"Searched on {ui.name(a)} and {ui.name(b)}; measured on all others.",
+            ):
+                own = atlas.geometry[(atlas.geometry["a"] == a) & (atlas.geometry["b"] == b)]
+                draw = partial(
+                    figures.geometry_change,
+                    own,
+                    int(row["images"]),
+                    atlas.stored.parameters["controls"],
+                )
+                page.figure("pair", draw, table=own, formats=ui.OWN_UNITS)
+                for one in own[own["measure"] == "isoscore"].to_dict("records"):
+                    st.caption(
+                        "A perfectly isotropic Gaussian cloud of as many images would score"
+                        f" {one['isotropic_before']:.3f} before and {one['isotropic_after']:.3f}"
+                        " after."
+                    )
+                page.link("components", "The search behind it", d1=a, d2=b)

@@ -54,6 +54,19 @@ def test_a_clicked_method_opens_beside_the_board(browser: Any, demo_url: str) ->
     app.close()
 
 
+@pytest.mark.parametrize(("page", "figure"), [("geometry", "pairs"), ("audit", "verdicts")])
+def test_what_a_click_opens_stands_beside_its_figure(
+    browser: Any, demo_url: str, page: str, figure: str
+) -> None:
+    app = App(browser, demo_url, height=900).open(page)
+    below = app.page.locator("h3").first
+    app.click_point(figure, 4)
+    expect(below).to_be_in_viewport()
+    plot, opened = app.chart(figure).bounding_box(), below.bounding_box()
+    assert plot and opened and opened["x"] > plot["x"] + plot["width"]
+    app.close()
+
+
 def test_the_menu_shows_where_the_keyboard_is(app: App) -> None:
     app.open("gallery", train="beta-diff")
     for _ in range(4):
