@@ -103,6 +103,7 @@ with ui.page(__file__) as page:
     setting = replace(how, sets=(tuple(trained),))
     whole = results.matrix(page.workspace, setting, metric)
     matrix = whole.on(tested)
+    page.python(results.trained_code(page.workspace, setting, metric, tested))
     detector = results.detectors(page.workspace, setting)[0]
     opens = results.link_to(setting, trained)
     inside, ood = matrix.mean(metric, matrix.in_domain), matrix.mean(metric, ~matrix.in_domain)

@@ -117,7 +117,60 @@ with ui.page(__file__) as page:
     draw = partial(
         figures.transfer_heatmap, metric=metric, rows=rows, selected=(train, test), **look
     )
+    compared_with = None
+    with st.container():  # there without B, too: what follows keeps its place
+        if compare:
+            with page.section(
+                "A second setting beside it",
+                "A is the setting chosen first, B the one under it, which begins as a detector of"
+                " the residual (of the embedding, if A is one of the residual). Below: A's matrix,"
+                " B's, and A minus B.",
+            ):
+                with page.controls():
+                    other = choices.choose_setting(
+                        page, (), "B", beside=chosen, searched=True, used=used
+                    )
+                common, pair, tested = choices.judged(page, how, chosen, other)
+                seen_by_b = body.seen_by_b(page, other)
+                first, second, change = results.changed(
+                    (page.workspace, pair[0]), (seen_by_b, pair[1]), metric, tuple(tested)
+                )
+                searched = chosen.d_search + other.d_search
+                code_a, code_b = (
+                    results.transfer_code(where, how, one, metric, searched)
+                    for where, one in zip((page.workspace, seen_by_b), pair, strict=True)
+                )
+                page.python(results.compared_code(code_a, code_b, metric))
+                gap = change.mean(~first.in_domain)
+                out = ~first.in_domain
+                claim = gap.finding("paired cell").claim(
+                    "A is significantly higher",
+                    "B is significantly higher",
+                    "The difference is not significant",
+                )
+                mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
+                said = (
+                    f"Out of domain, A reaches {estimated(mean_a, 'cell')} and B"
+                    f" {estimated(mean_b, 'cell')}: a difference of"
+                    f" {gap.finding('paired cell').points()}."
+                    f" {claim}. A: {results.method(pair[0]).title}."
+                    f" {results.view_in_words(pair[0])} B:"
+                    f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
+                    + (
+                        f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
+                        if seen_by_b.path != page.workspace.path
+                        else ""
+                    )
+                )
+                page.link(
+                    "methods",
+                    "Compare two detectors by name, imported and fine-tuned ones included",
+                    part=compared.PART,
+                )
+                compared_with = first, second, change, common, said
     with page.picture():
+        if compared_with:
+            page.finding(compared_with[-1])
         left, right = st.columns([5, 2], gap="medium")
         with left:
             st.markdown(
@@ -135,67 +188,21 @@ with ui.page(__file__) as page:
                 page, setting, matrix, metric, row=rows.index(train), train=train, test=test
             )
 
-    if compare:
-        with page.section(
-            "A second setting beside it",
-            "A is the setting above, with its matrix. B begins as a detector of the residual (of"
-            " the embedding, if A is one of the residual); choose another in the bar. Differences"
-            " in percentage points; faded where not statistically significant (5% FDR over all"
-            " cells).",
-        ):
-            page.link(
-                "methods",
-                "Compare two detectors by name, imported and fine-tuned ones included",
-                part=compared.PART,
+    if compared_with:
+        first, second, change, common, _ = compared_with
+        with page.section():
+            st.markdown("**B**")
+            page.figure(
+                "matrix-B",
+                partial(draw, second, rows=list(common), like=first, compact=True),
+                table=second.to_frame(),
+                clicks=("train", "test"),
             )
-            with page.controls():
-                other = choices.choose_setting(
-                    page, (), "B", beside=chosen, searched=True, used=used
-                )
-            common, pair, tested = choices.judged(page, how, chosen, other)
-            seen_by_b = body.seen_by_b(page, other)
-            first, second, change = results.changed(
-                (page.workspace, pair[0]), (seen_by_b, pair[1]), metric, tuple(tested)
-            )
-            searched = chosen.d_search + other.d_search
-            code_a, code_b = (
-                results.transfer_code(where, how, one, metric, searched)
-                for where, one in zip((page.workspace, seen_by_b), pair, strict=True)
-            )
-            page.python(results.compared_code(code_a, code_b, metric))
-            gap = change.mean(~first.in_domain)
-            out = ~first.in_domain
-            claim = gap.finding("paired cell").claim(
-                "A is significantly higher",
-                "B is significantly higher",
-                "The difference is not significant",
-            )
-            mean_a, mean_b = first.mean(metric, out), second.mean(metric, out)
-            left, right = st.columns([3, 2], gap="medium")
-            with left:
-                st.markdown("**B**")
-                page.figure(
-                    "matrix-B",
-                    partial(draw, second, rows=list(common), like=first, compact=True),
-                    table=second.to_frame(),
-                    clicks=("train", "test"),
-                )
-            with right:
-                page.finding(
-                    f"Out of domain, A reaches {estimated(mean_a, 'cell')} and B"
-                    f" {estimated(mean_b, 'cell')}: a difference of"
-                    f" {gap.finding('paired cell').points()}."
-                    f" {claim}. A: {results.method(pair[0]).title}."
-                    f" {results.view_in_words(pair[0])} B:"
-                    f" {results.method(pair[1]).title}. {results.view_in_words(pair[1])}"
-                    + (
-                        f" B's images are encoded by {ui.name(str(seen_by_b.encoder['model']))}."
-                        if seen_by_b.path != page.workspace.path
-                        else ""
-                    )
-                )
             families, order = (first.train_families, first.test_families), look["order"]
-            st.markdown("**A minus B**")
+            st.markdown(
+                "**A minus B**, in percentage points. Faded: not statistically significant (5% FDR"
+                " over all cells)."
+            )
             page.figure(
                 "difference",
                 partial(

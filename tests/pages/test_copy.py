@@ -66,6 +66,17 @@ def test_copied_python_gives_the_numbers_of_the_page(
     same_as_the_page(open_app(synthetic.path, "transfer", **link))
 
 
+def test_copied_python_trains_the_opened_set(open_app: Open, synthetic: Workspace) -> None:
+    first, second, third, *_ = synthetic.domains.generators
+    link = {"tests": [third], "trained": [first, second]}
+    app = open_app(synthetic.path, "train", **link)
+    assert not app.exception and not app.error
+    *_, outside = run(app)
+    value, low, high, n = re.findall(r"[\d.]+", outside)
+    assert outside.startswith("out of domain") and n == "1"
+    assert f"<b>{value}</b>" in stats(app) and f"{low} to {high}" in stats(app)
+
+
 @pytest.mark.parametrize("view", SEARCHED)
 def test_copied_python_judges_a_search_on_what_it_has_not_seen(
     open_app: Open, searched: Workspace, view: str

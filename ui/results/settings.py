@@ -160,6 +160,31 @@ def transfer_code(
     """Lines that compute a page's transfer matrix with the library alone, judged on generators that
     no search has ``seen``.
     """
+    lines = f"""\
+names = d_eval(workspace.domains, {tuple(dict.fromkeys(seen))!r})
+sets = make_training_sets(workspace.domains, {how!r}, names)"""
+    needs = "aigi_core.transfer import d_eval, make_training_sets, transfer_matrix"
+    return _matrix_code(workspace, lines, needs, setting, metric)
+
+
+def trained_code(workspace: Workspace, setting: Setting, metric: str, tested: Sequence[str]) -> str:
+    """Lines that train and measure the detectors of a setting on some generators."""
+    lines = f"""\
+names = {list(tested)!r}
+sets = { {" + ".join(names): tuple(names) for names in setting.sets}!r}"""
+    needs = "aigi_core.transfer import transfer_matrix"
+    return _matrix_code(workspace, lines, needs, setting, metric)
+
+
+def _matrix_code(
+    workspace: Workspace, chosen: str, needs: str, setting: Setting, metric: str
+) -> str:
+    """Lines that compute a matrix.
+
+    Args:
+        chosen: the lines that say ``names``, tested on, and ``sets``, trained on.
+        needs: what these and the matrix import.
+    """
     used, view = protocol(setting), setting.view
     one = method(setting)
     made = (
@@ -170,7 +195,7 @@ def transfer_code(
         "aigi_core.detectors.detector import score_detectors",
         "aigi_core.detectors.methods import method",
         "aigi_core.detectors.protocol import Protocol",
-        "aigi_core.transfer import d_eval, make_training_sets, transfer_matrix",
+        needs,
         "aigi_core.workspace import Workspace",
     ]
     if isinstance(view, FeatureView):
@@ -187,8 +212,7 @@ def transfer_code(
 {lines}
 
 workspace = Workspace.open({str(workspace.path)!r})  # digest {workspace.digest}
-names = d_eval(workspace.domains, {tuple(dict.fromkeys(seen))!r})
-sets = make_training_sets(workspace.domains, {how!r}, names)
+{chosen}
 detectors = {trained}
 matrix = transfer_matrix(
     score_detectors(detectors, workspace),
@@ -201,7 +225,9 @@ matrix = transfer_matrix(
 print(matrix.to_frame())
 for name, cells in (("in-domain", matrix.in_domain), ("out of domain", ~matrix.in_domain)):
     mean = matrix.mean({metric!r}, cells)
-    print(f"{{name}} {{mean.value:.3f}} ({{mean.low:.3f}} to {{mean.high:.3f}}, {{mean.n}} cells)")
+    if mean.n:
+        ends = f"{{mean.low:.3f}} to {{mean.high:.3f}}"
+        print(f"{{name}} {{mean.value:.3f}} ({{ends}}, {{mean.n}} cells)")
 """
 
 
