@@ -68,7 +68,13 @@ def show(
         if celled
         else "Draw around points"
     )
-    with page.picture(f"{what} to see their images below. {limits(made)}"):
+    judging = (
+        ""
+        if by in ("verdict", "score")
+        else f" The detector changes nothing in a picture coloured by {by}, only the verdicts and"
+        " scores of the images that you choose."
+    )
+    with page.picture(f"{what} to see their images below.{judging} {limits(made)}"):
         mine, around = maps.picked(table), True
         draw = partial(
             figures.image_cells if celled else figures.image_points,

@@ -29,7 +29,7 @@ from tests.pages.reading import tables
 from ui import results
 from ui.bodies import transfer
 from ui.toolkit import images, report
-from ui.toolkit.page import inert, name, plain
+from ui.toolkit.page import inert, name, plain, without_clicks
 from ui.toolkit.router import PAGES
 from ui.toolkit.tables import readable
 
@@ -467,6 +467,12 @@ def test_what_a_component_has_reported_does_not_stop_a_page() -> None:
 
     app = AppTest.from_function(script).run()
     assert not app.exception and app.markdown[0].value == "a"
+
+
+def test_a_report_does_not_speak_of_clicks() -> None:
+    text = "By cosine, 0.9 at most. Click one to open it; bold: the opened one."
+    assert without_clicks(text) == "By cosine, 0.9 at most."
+    assert without_clicks("Click to enlarge. Two of 3 are wrong.") == "Two of 3 are wrong."
 
 
 def test_a_finding_reads_plainly_in_the_report() -> None:

@@ -27,6 +27,9 @@ DEFINITIONS: dict[str, Definition] = {
     "mean": "mean",
 }
 
+ENDS = {"most": "Most towards fake", "least": "Most towards real"}
+"""Sides of :func:`aigi_core.explain.heads.extreme_images` along the direction that separates
+fakes, in words."""
 SCALE = (
     "sd: distance from the average real image, in standard deviations of real test images; two in"
     " three real images lie within 1 sd, most within 2."
@@ -52,7 +55,7 @@ def show_summary(page: Page, head: str, table: pd.DataFrame, train: str, metric:
     )
     images = attention.extremes(page.workspace, attention.parse_head(head), train, "difference")
     st.caption(SCALE)
-    for end, title in (("most", "Most towards fake"), ("least", "Most towards real")):
+    for end, title in ENDS.items():
         st.markdown(f"**{title}**")
         part = images[images["side"] == end].head(4)
         page.images(_tiles(page, part), width=84, name=f"summary-{end}", lightbox=True)
@@ -67,12 +70,17 @@ def show_images(page: Page, head: str, train: str) -> None:
         f" speak for fake. {SCALE} Click to enlarge.",
     ):
         images = attention.extremes(page.workspace, opened, train, "difference")
-        for column, end in zip(st.columns(2, gap="medium"), ("most", "least"), strict=True):
+        for column, (end, title) in zip(st.columns(2, gap="medium"), ENDS.items(), strict=True):
             with column:
-                st.markdown(f"**{end.capitalize()}**")
+                st.markdown(f"**{title}**")
                 part = images[images["side"] == end]
                 page.images(_tiles(page, part), width=100, name=f"extreme-{end}", lightbox=True)
-        page.table("extremes", images, formats={"value": "%.4g"})  # ranked by it: told apart
+        page.table(
+            "extremes",
+            images.replace({"side": ENDS}),
+            formats={"value": "%.4g"},  # ranked by it: told apart
+            shown=("side", "rank", "path", "label", "generator", "deviation"),
+        )
 
 
 def show_words(page: Page, head: str, train: str, heads: list[str]) -> None:

@@ -288,7 +288,8 @@ class Page(Controls):
             self._report.parts.append((title, self._level))
         if text:
             st.markdown(text)
-            self._report.parts.append((plain(text), None))
+            if written := without_clicks(plain(text)):
+                self._report.parts.append((written, None))
         try:
             yield
         except Exception as error:
@@ -339,7 +340,7 @@ class Page(Controls):
     def finding(self, text: str) -> None:
         """One sentence that the page has found out, in markdown; it goes into the report."""
         st.markdown(text)
-        self._report.parts.append((plain(text), None))
+        self._report.parts.append((without_clicks(plain(text)), None))
 
     def figure(
         self,
@@ -820,6 +821,15 @@ def plain(text: str) -> str:
     return re.sub(
         r"\\([^A-Za-z0-9\s])", r"\1", text.removeprefix("- ").replace("**", "").replace("`", "")
     )
+
+
+def without_clicks(text: str) -> str:
+    """A text for paper: without its sentences on what a click does.
+
+    >>> without_clicks("By cosine, 0.9 at most. Click to enlarge.")
+    'By cosine, 0.9 at most.'
+    """
+    return re.sub(r"(^|(?<=[.:]) +)Click [^.]*\.", "", text).strip()
 
 
 def _runs_of_backticks(text: str) -> list[str]:

@@ -11,6 +11,8 @@ from html import escape
 
 import pandas as pd
 
+from aigi_core.manifest import FAKE, REAL
+from aigi_core.metrics import METRICS
 from aigi_core.statements import number, p_number, signed_score
 
 NONE = "–"
@@ -99,6 +101,14 @@ TITLES: dict[str, tuple[str, str]] = {
 """Column -> (title, help) where the name alone does not say it."""
 
 
+VALUES: dict[str, dict[str, str]] = {
+    "metric": {name: metric.title for name, metric in METRICS.items()},
+    "cells": {"ood": "out of domain"},
+    "label": {str(REAL): "real", str(FAKE): "fake"},
+}
+"""Column -> its values that are names of the library, and what they are called."""
+
+
 def column_title(column: str) -> str:
     """A column's name in words."""
     known = TITLES.get(column)
@@ -182,7 +192,8 @@ def _columns(
         if column in ends or column in INDEX:
             continue
         form = format_of(table, column, formats)
-        texts = [_cell(value, form) for value in table[column]]
+        called = VALUES.get(column, {})
+        texts = [_cell(called.get(str(value), value), form) for value in table[column]]
         if column in joined:
             low, high = ([_cell(v, form) for v in table[end]] for end in joined[column])
             texts = [
@@ -205,7 +216,8 @@ def html(
     """
     columns = _columns(table, formats)
     kinds = [
-        ' class="aigi-number"' if table[name].dtype.kind in "if" else "" for name, _, _ in columns
+        ' class="aigi-number"' if table[name].dtype.kind in "if" and name not in VALUES else ""
+        for name, _, _ in columns
     ]
     button = '<button type="button">{}</button>' if sorts else "{}"
     head = "".join(

@@ -34,6 +34,15 @@ def test_a_value_stands_with_its_interval() -> None:
     assert shown["name of it"].tolist()[1] == "–"
 
 
+def test_names_of_the_library_are_said_in_words() -> None:
+    table = pd.DataFrame(
+        {"metric": ["balanced_accuracy"], "cells": ["ood"], "label": [1], "generator": ["auc"]}
+    )
+    said = ["Balanced accuracy", "out of domain", "fake", "auc"]
+    assert tables.readable(table).to_numpy().tolist() == [said]
+    assert "balanced_accuracy" in tables.csv(table)
+
+
 def test_a_score_that_rounds_to_zero_keeps_its_sign_and_a_difference_has_none() -> None:
     table = pd.DataFrame({"score": [-0.00021, 0.1234], "change": [-0.00021, 0.1234]})
     assert tables.readable(table).to_numpy().tolist() == [["-0.0002", "0.0"], ["+0.123", "+12.3"]]
