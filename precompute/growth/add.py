@@ -417,7 +417,7 @@ def _only_pool(workspace: Workspace) -> str:
 def _fakes_of(folder: Path, generator: str, pool: str) -> Candidates:
     """All files of a folder as fakes by one generator."""
     from precompute.ingest.layouts.base import candidates
-    from precompute.ingest.walk import walk
+    from precompute.ingest.walk import is_no_image, walk
 
     if not pool:
         raise AigiError(
@@ -438,5 +438,6 @@ def _fakes_of(folder: Path, generator: str, pool: str) -> Candidates:
     if not files:
         raise WorkspaceError(f"The folder {folder} holds no files: check --images.")
     told = {"label": FAKE, "generator": generator, "pool": pool}
-    why = f"all {counted(len(files), 'file', 'are')} fakes by {generator}, as told"
+    images = sum(not is_no_image(file.path) for file in files)
+    why = f"all {counted(images, 'file', 'are')} fakes by {generator}, as told"
     return Candidates(candidates(files, told), "folders", why, notes)

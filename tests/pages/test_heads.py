@@ -59,12 +59,15 @@ def test_numbers_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
 
 
 def test_ranked_images_can_be_told_apart(open_app: Open, synthetic: Workspace) -> None:
-    """Contributions of one head are small: of three decimals, one would be left."""
+    """Contributions of one head are small: of three decimals, one would be left; distances from
+    the average real image are shown in their place."""
     app = open_app(
         synthetic.path, "heads", train="beta-diff", validate="delta-ar", head="0.0", part="Images"
     )
-    values = attention.extremes(synthetic, (0, 0), "beta-diff", "difference")["value"]
-    assert not app.exception and all(f">{value:.4g}<" in stats(app) for value in values)
+    images = attention.extremes(synthetic, (0, 0), "beta-diff", "difference")
+    shown = [f"{one:.3f}" for one in images["deviation"]]
+    assert not app.exception and all(f">{one}<" in stats(app) for one in shown)
+    assert len(set(shown)) == images["row"].nunique()
 
 
 def test_heads_are_chosen_jointly_where_that_is_asked_for(

@@ -766,6 +766,17 @@ def test_folds_that_cannot_be(
     assert not out.exists()
 
 
+def test_a_table_among_the_images_is_counted_as_none(
+    folder: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = Path(shutil.copytree(folder / "images/more/two", tmp_path / "two"))
+    (more / "notes.csv").write_text("a,b")
+    images = ["--images", str(more), "--generator", "two", "--dry-run"]
+    assert main(["add", "--workspace", str(base), *images]) == 0
+    printed = capsys.readouterr().out
+    assert f"all {N} files are fakes by two" in printed and f"{N} fake images; 1 other" in printed
+
+
 def test_a_dry_run_says_what_would_be_added_and_changes_nothing(
     folder: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
