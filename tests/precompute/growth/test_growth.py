@@ -617,7 +617,7 @@ def test_images_that_are_there_otherwise_are_refused(
     assert main(command) == 2
     error = capsys.readouterr().err
     assert f"{N} images are in the workspace already, as another class" in error
-    assert f"is there as a fake of one, and is offered as {given}" in error
+    assert f"is a fake of one there, and here {given}" in error
 
 
 def test_a_merge_knows_the_names_that_images_had_before(at_once: Path, tmp_path: Path) -> None:
