@@ -1,6 +1,7 @@
 """How pages get detectors: those that a job keeps are read, slow methods say how far they are."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aigi_core.detectors.stored import save_detectors
 from aigi_core.detectors.training import train
 from aigi_core.errors import NotGivenError
 from aigi_core.workspace import Workspace
+from tests.factory import make_workspace
 from ui import results
 from ui.results import explanations, trained
 
@@ -64,3 +66,21 @@ def test_words_of_what_has_no_weights_are_refused_before_it_is_trained(
     setting = results.Setting((workspace.domains.generators,), method="ensemble-stacked")
     with pytest.raises(NotGivenError, match="'ensemble-stacked'.* has no weights"):
         explanations.words(workspace, setting, 0)
+
+
+def test_facts_of_files_are_judged_once_for_all_encoders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They know no encoder: each further one trained the same detectors for seconds."""
+    path = make_workspace(tmp_path / "w", seed=31, per_class=20)
+    same = make_workspace(path / "encoders" / "same", seed=31, per_class=20)
+    other = make_workspace(path / "encoders" / "other", seed=31, per_class=24)
+    asked, train = list[Path](), trained.apart
+
+    def noted(function: Callable[..., object], workspace: Workspace, **more: object) -> object:
+        asked.append(workspace.path)
+        return train(function, workspace, **more)
+
+    monkeypatch.setattr(trained, "apart", noted)
+    first, second, third = (results.fact_matrix(Workspace.open(p)) for p in (path, same, other))
+    assert asked == [path, other] and second is first and third.test == first.test

@@ -30,6 +30,7 @@ from aigi_core.detectors.protocol import Protocol
 from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.stored import SCORED, load_scores, parameters_of
 from aigi_core.detectors.training import SECONDS
+from aigi_core.encodings import home_of
 from aigi_core.errors import NotMadeError
 from aigi_core.explain.evidence import Evidence, evidence
 from aigi_core.explain.heads import train_on_heads
@@ -77,7 +78,7 @@ from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import step
-from ui.toolkit.workspaces import cached
+from ui.toolkit.workspaces import cached, open_encoding
 
 TOGETHER = 100
 """Training sets that are fitted at once."""
@@ -473,6 +474,10 @@ def fact_matrix(workspace: Workspace, metric: str = DEFAULT_METRIC) -> TransferM
     """
     if kept := load_fact_matrix(workspace, metric):
         return kept
+    if (home := home_of(workspace.path)) != workspace.path:
+        first = open_encoding(home)
+        if first.images.equals(workspace.images):  # facts of files know no encoder
+            return fact_matrix(first, metric)
     if large(workspace):
         raise NotMadeError(
             "Detectors of file facts alone take seconds for every ten thousand images, and"
