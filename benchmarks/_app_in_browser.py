@@ -40,6 +40,22 @@ PRESSED = """for (const kind of ['pointerdown', 'keydown'])
 for the place, waits until it stands still, moves the mouse) is no time of the app's."""
 
 
+STILL = """() => {
+  const figures = [...document.querySelectorAll('.stMain .js-plotly-plot')]
+  const main = document.querySelector('.stMain')
+  const boxes = [main, ...figures].map(box => box.getBoundingClientRect())
+  const now = JSON.stringify([main.scrollHeight, ...boxes])
+  const moving = document.getAnimations().some(one =>
+    one.playState === 'running' && one.effect.getComputedTiming().iterations !== Infinity)
+  const fit = figures.every(f => Math.abs(f._fullLayout.width - f.clientWidth) < 2)
+  const same = !moving && fit && window.aigiBoxes === now
+  window.aigiBoxes = now
+  window.aigiStill = same ? (window.aigiStill ?? 0) + 1 : 0
+  return window.aigiStill >= 12
+}"""
+"""Whether every figure is drawn for the room it has, and nothing has moved for a dozen frames."""
+
+
 class App:
     """One browser session with the app."""
 
@@ -85,6 +101,12 @@ class App:
     def settled(self) -> App:
         """Wait until the script has run and everything is drawn."""
         self.page.wait_for_function(DRAWN, arg=0)
+        return self
+
+    def still(self) -> App:
+        """Wait until the page is drawn for the window's new size and nothing moves."""
+        self.page.evaluate("window.aigiStill = 0")
+        self.page.wait_for_function(STILL)
         return self
 
     @contextmanager
@@ -287,6 +309,12 @@ class App:
         """Go to another page by the sidebar."""
         with self.redrawn():
             self.page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+
+    def navigate_folded(self, stem: str) -> None:
+        """As :meth:`navigate`, where the window is too narrow for the sidebar to stay open."""
+        link = self.page.locator(f'[data-testid=stSidebarNavLink][href$="/{stem}"]')
+        with self.redrawn():
+            link.dispatch_event("click")
 
     def wait_for_query(self, name: str, value: str | None) -> None:
         """Until the address bar says so."""

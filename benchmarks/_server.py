@@ -16,7 +16,19 @@ import psutil
 
 from ui.toolkit.router import ROOT
 
+NOT_NEEDED = (
+    "WebUIOmniboxPopup",  # the address bar's own pages, a process of half a second a window
+    "WebUIOmniboxAimPopup",
+    "HttpsFirstBalancedModeAutoEnable",  # these Playwright turns off too: the last list counts
+    "HttpsUpgrades",
+    "MediaRouter",
+    "OptimizationHints",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+)
+"""Features of Chromium that no page of the app has a use for."""
 FLAGS = [
+    f"--disable-features={','.join(NOT_NEEDED)}",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

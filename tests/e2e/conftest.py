@@ -68,22 +68,6 @@ def app(browser: Any, server: Server) -> Iterator[App]:
     app.close()
 
 
-@pytest.fixture(params=[("light", 1440), ("dark", 800)], ids="{0[0]}-{0[1]}".format)
-def seen(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[[str], App]]:
-    """A new browser session on a server, ``seen(url)``: in a wide light window, and in a narrow
-    dark one.
-    """
-    scheme, width = request.param
-    with ExitStack() as stack:
-
-        def begin(url: str) -> App:
-            app = App(browser, url, scheme=scheme, width=width)
-            stack.callback(app.close)
-            return app
-
-        yield begin
-
-
 @pytest.fixture(scope="session")
 def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A shared server on the embedded demo."""

@@ -42,6 +42,7 @@ def page(browser: Any, audited: tuple[str, Audit]) -> Any:
 
 def test_numbers_by_deep_link(page: App, audited: tuple[str, Audit]) -> None:
     result = audited[1]
+    page.page.emulate_media(color_scheme="dark")
     page.open("audit", test=SIZED)
     for name, matrix in (
         ("Detectors", result.detector),
@@ -59,11 +60,13 @@ def test_numbers_by_deep_link(page: App, audited: tuple[str, Audit]) -> None:
     assert page.errors == [] and all(sentence in text for sentence in verdict.sentences)
     rows = pd.read_csv(io.StringIO(page.download("verdicts", "Table as CSV")))
     pd.testing.assert_frame_equal(rows, to_frame(result.verdicts), check_dtype=False)
+    assert page.resize(800, 1000).still().violations() == [] and page.fits
 
 
 def test_click_a_line_and_choose_by_keyboard(page: App, audited: tuple[str, Audit]) -> None:
     names = [verdict.generator for verdict in audited[1].verdicts]
     page.open("audit", test=SIZED)
+    assert page.violations() == [] and page.fits
     page.click_point("verdicts", 0)
     page.wait_for_query("test", names[0])
     assert page.selected("Generator") == names[0]
@@ -81,10 +84,3 @@ def test_a_pair_across_splits_is_opened(page: App, audited: tuple[str, Audit]) -
     with page.redrawn():
         buttons.last.click()
     assert page.query["pair"] == [page.selected("Opened pair")] and page.errors == []
-
-
-def test_accessible_and_nothing_cut_off(
-    seen: Callable[[str], App], audited: tuple[str, Audit]
-) -> None:
-    app = seen(audited[0]).open("audit", test=SIZED)
-    assert app.violations() == [] and app.fits

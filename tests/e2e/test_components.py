@@ -2,7 +2,7 @@
 clicks, looks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ def atlas() -> Atlas:
 def test_a_deep_link_and_the_removal_by_slider(app: App, atlas: Atlas) -> None:
     app.open("components", d1=PAIR[0], d2=PAIR[1])
     d = atlas.about["components"]
+    assert app.violations() == [] and app.fits
     assert app.errors == [] and app.stats["Components kept"] == (
         str(d - len(atlas.removed(PAIR))),
         f"of {d}",
@@ -60,6 +61,7 @@ def test_a_click_opens_a_pair(app: App, atlas: Atlas) -> None:
 
 def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     app.open("geometry")
+    assert app.violations() == [] and app.fits
     app.choose("Measure", "IsoScore*")
     changes = pair_changes(
         atlas.summary, atlas.geometry, "isoscore_star", "balanced_accuracy", beyond_random=True
@@ -70,11 +72,3 @@ def test_geometry_by_keyboard_and_click(app: App, atlas: Atlas) -> None:
     assert (app.selected("D1"), app.selected("D2")) == (a, b)
     app.follow("The search behind it")
     assert (app.selected("D1"), app.selected("D2")) == (a, b)
-
-
-@pytest.mark.parametrize("stem", ["components", "geometry"])
-def test_accessible_and_nothing_cut_off(
-    seen: Callable[[str], App], demo_url: str, stem: str
-) -> None:
-    app = seen(demo_url).open(stem)
-    assert app.violations() == [] and app.fits

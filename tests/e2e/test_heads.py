@@ -1,6 +1,5 @@
 """The heads page in a real browser: numbers, clicks, keyboard, looks."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from playwright.sync_api import expect
 from aigi_core.detectors.heads import score_heads
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
-from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +23,7 @@ def test_click_a_head_and_ablate_it(app: App, synthetic: Workspace) -> None:
     app.press("Ablate it")
     app.wait_for_query("ablate", "1.2")
     assert app.errors == [] and "20 controls" in app.alt("ablation")
+    assert app.violations() == [] and app.fits
 
 
 def test_keyboard_path_and_link(app: App, browser: Any, server: Any) -> None:
@@ -58,8 +57,3 @@ def test_an_extreme_image_opens_in_inspect(app: App) -> None:
     app.settled()
     assert app.title.startswith("Is this image generated") and app.errors == []
     assert [path] == app.query["image"]
-
-
-def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Server) -> None:
-    app = seen(server.url).open("heads", ablate="0.0")
-    assert app.violations() == [] and app.fits

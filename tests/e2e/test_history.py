@@ -1,36 +1,30 @@
 """The browser's Back and Forward: through pages and controls, and out of the app."""
 
-from typing import Any
-
 import pytest
 
 from benchmarks._app_in_browser import App
-from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["", "transfer", "transfer?metric=Balanced+accuracy", "no-such-page", "audit?workspace=x"],
-)
-def test_the_first_back_leaves_the_app(browser: Any, server: Server, address: str) -> None:
+def test_the_first_back_leaves_the_app(app: App) -> None:
     """What the app makes of the address that it is opened by is no step: neither the page that
     stands for none, nor the workspace it adds, nor a setting that it leaves out or corrects.
     """
-    app = App(browser, server.url)
-    app.page.goto("about:blank#before")
-    app.page.goto(f"{server.url}/{address}")
-    app.settled()
-    app.page.wait_for_function("new URLSearchParams(location.search).has('workspace')")
-    app.page.go_back()
-    assert app.page.url == "about:blank#before"
-    app.close()
+    for address in ("", "transfer?metric=Balanced+accuracy", "no-such-page", "audit?workspace=x"):
+        app.page.goto(f"about:blank#before-{address}")
+        app.page.goto(f"{app.base}/{address}")
+        app.settled()
+        app.page.wait_for_function("new URLSearchParams(location.search).has('workspace')")
+        app.page.go_back()
+        assert app.page.url == f"about:blank#before-{address}"
 
 
 def test_back_and_forward_through_pages_and_controls(app: App) -> None:
     app.open("transfer")
     begin = app.page.evaluate("history.length")
+    app.choose("Detector trained on", "beta-diff")
+    app.wait_for_query("train", "beta-diff")
     app.choose("Metric", "AUC")
     app.wait_for_query("metric", "AUC")
     app.navigate("Gallery")
@@ -49,6 +43,7 @@ def test_back_and_forward_through_pages_and_controls(app: App) -> None:
         app.wait_for_query("metric", metric)
         assert app.title.startswith("Does a detector")
         assert app.selected("Metric") == (metric or "Balanced accuracy")
+        assert app.selected("Detector trained on") == "beta-diff"
 
     app.back()
     gallery("all mistakes")
@@ -67,11 +62,14 @@ def test_back_and_forward_through_pages_and_controls(app: App) -> None:
     app.forward()
     app.page.wait_for_url("**/map?**")
     assert app.settled().title.startswith("Where do")
-    assert app.page.evaluate("history.length") == begin + 4
+    assert app.page.evaluate("history.length") == begin + 5
+    assert app.violations() == [] and app.fits
 
 
 def test_a_link_between_pages_is_one_step(app: App) -> None:
-    """Also where the page that it opens leaves out a setting at its default."""
+    """Also where the page that it opens leaves out a setting at its default; that a page which has
+    just been opened completes its address is no step of its own.
+    """
     app.open("transfer")
     before = app.page.evaluate("history.length")
     app.follow("All its images")
@@ -79,11 +77,6 @@ def test_a_link_between_pages_is_one_step(app: App) -> None:
     assert app.settled().page.evaluate("history.length") == before + 1
     app.back()
     app.page.wait_for_url("**/transfer?**")
-
-
-def test_back_goes_to_the_page_before(app: App) -> None:
-    """A page that has just been opened completes its address, which is no step of its own."""
-    app.open("audit")
     app.navigate("Gallery")
     app.navigate("Map")
     steps = app.page.evaluate("history.length")
@@ -91,5 +84,5 @@ def test_back_goes_to_the_page_before(app: App) -> None:
     app.page.wait_for_url("**/gallery?**")
     assert app.settled().title.startswith("Which images")
     app.back()
-    app.page.wait_for_url("**/audit?**")
+    app.page.wait_for_url("**/transfer?**")
     assert app.page.evaluate("history.length") == steps

@@ -34,6 +34,7 @@ def test_work_is_said_in_sight_and_nothing_jumps(browser: Any, demo_url: str) ->
     [("heads", "Ablate it", "Without some heads"), ("words", "Remove it", "Without a concept")],
 )
 def test_what_a_button_opens_comes_into_sight(app: App, page: str, button: str, part: str) -> None:
+    app.page.emulate_media(color_scheme="dark")
     app.resize(1440, 800).open(page, train="beta-diff")
     heading = app.page.get_by_role("heading", name=part)
     expect(heading).to_have_count(0)
@@ -41,6 +42,7 @@ def test_what_a_button_opens_comes_into_sight(app: App, page: str, button: str, 
     expect(heading).to_be_in_viewport()
     opened = app.page.locator(".st-key-part").get_by_role("radio", name=part)
     expect(opened).to_be_focused()  # the keyboard goes on from there
+    assert app.resize(800, 1000).still().violations() == [] and app.fits
 
 
 def test_a_clicked_method_opens_beside_the_board(browser: Any, demo_url: str) -> None:
@@ -51,6 +53,7 @@ def test_a_clicked_method_opens_beside_the_board(browser: Any, demo_url: str) ->
     expect(app.page.locator("strong", has_text=title).first).to_be_in_viewport()
     bold = app.chart("methods").locator(".ytick tspan[style*=bold]").all_text_contents()
     assert title.replace(" ", "") == "".join(bold).replace(" ", "")
+    assert app.violations() == [] and app.fits
     app.close()
 
 

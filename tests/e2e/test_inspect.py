@@ -111,10 +111,12 @@ def test_an_upload_is_judged_and_shown(inspect: App, tiny: tuple[Path, str]) -> 
     expect(inspect.page.get_by_test_id("stMain")).to_contain_text("Without 9 patches")
     report = inspect.download_report()
     assert "mine.png" in report and probability in report
+    assert inspect.violations() == [] and inspect.fits
     assert inspect.download("judges", "Table as CSV").startswith("detector,logit,probability")
 
 
 def test_hostile_uploads_are_one_line_each_and_the_others_go_on(inspect: App) -> None:
+    inspect.page.emulate_media(color_scheme="dark")
     inspect.open("inspect")
     good = encoded(make_picture(1, 801))
     upload(
@@ -137,6 +139,7 @@ def test_hostile_uploads_are_one_line_each_and_the_others_go_on(inspect: App) ->
     expect(main).to_contain_text(f"{EVIL} a probability of")  # the first of several is open
     inspect.choose("Opened file", "second.png")
     expect(main).to_contain_text("second.png a probability of")
+    assert inspect.resize(800, 1000).still().violations() == [] and inspect.fits
 
 
 def test_a_link_reproduces_an_image_of_the_workspace(
@@ -156,8 +159,8 @@ def test_a_link_reproduces_an_image_of_the_workspace(
         side="2",
         detector="two",
     )
-    assert inspect.errors == []
-    other = App(browser, inspect.base)
+    assert inspect.errors == [] and inspect.violations() == [] and inspect.fits
+    other = App(browser, inspect.base, scheme="dark")
     other.page.goto(inspect.share_link())
     other.settled()
     assert other.stats == inspect.stats and other.alt("map") == inspect.alt("map")
@@ -165,6 +168,7 @@ def test_a_link_reproduces_an_image_of_the_workspace(
         other.selected("Or an image of the workspace") == path
         and other.selected("Detector") == "two"
     )
+    assert other.resize(800, 1000).still().violations() == [] and other.fits
     other.close()
     inspect.show_part("After changes")
     inspect.switch("Change the image and score it again")
@@ -193,11 +197,3 @@ def test_the_gallery_leads_here(app: App) -> None:
         app.selected("Or an image of the workspace") == "general/beta-diff/0017.png"
         and app.errors == []
     )
-
-
-def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], inspecting: Any) -> None:
-    app = seen(inspecting.url).open("inspect", map="1", patch="1.1")
-    assert app.violations() == [] and app.fits
-    upload(app, ("cut.png", b"no"), ("mine.png", encoded(make_picture(1, 804))))
-    expect(app.page.get_by_test_id("stMain")).to_contain_text("1 of 2 files cannot be used")
-    assert app.settled().violations() == [] and app.fits

@@ -1,5 +1,5 @@
 """What users come for, on the embedded demo in a real browser: few clicks, and at their end the
-number that the library gives; and the pages without a test of their own, by looks.
+number that the library gives.
 """
 
 import shutil
@@ -92,6 +92,7 @@ def test_two_ways_of_detecting_compared(user: App, demo: Workspace) -> None:
     answer = user.page.get_by_test_id("stMain").inner_text()
     assert f"A reaches {a:.3f}" in answer and f"B {b:.3f}" in answer
     assert f"{100 * (a - b):+.1f} points" in answer
+    assert user.violations() == [] and user.fits
 
 
 def test_whether_file_facts_explain_a_detector(user: App) -> None:
@@ -164,23 +165,6 @@ def test_a_figure_into_a_paper_from_the_dark_theme(browser: Any, demo_url: str) 
     assert svg.startswith("<svg") and "fill: rgb(255, 255, 255)" in svg
     assert light in svg and dark not in svg
     user.close()
-
-
-@pytest.mark.parametrize(
-    ("stem", "scheme", "width"),
-    [
-        ("methods", "dark", 390),
-        ("encoders", "light", 1440),
-        ("map", "dark", 390),
-        ("new_generator", "light", 1440),
-    ],
-)
-def test_accessible_and_nothing_cut_off(
-    browser: Any, demo_url: str, stem: str, scheme: str, width: int
-) -> None:
-    app = App(browser, demo_url, scheme=scheme, width=width).open(stem)
-    assert app.errors == [] and app.violations() == [] and app.fits
-    app.close()
 
 
 def test_a_generator_is_dropped_in_and_added_for_good(

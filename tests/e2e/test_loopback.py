@@ -1,4 +1,6 @@
-"""Neither the server nor the browser calls anything but the server itself."""
+"""The first page of a fresh server, and that neither it nor the browser calls anything but the
+server itself.
+"""
 
 import os
 import subprocess
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
 from benchmarks._server import Server
 
@@ -54,9 +57,15 @@ def test_nothing_but_the_server_is_called(
     asked: list[str] = []
     app.page.on("request", lambda request: asked.append(request.url))
     app.page.on("websocket", lambda socket: asked.append(socket.url))
-    for page in ("overview", "transfer", "inspect"):
-        app.open(page)
+    app.open("overview")
+    images = Workspace.open(synthetic_path).images
+    assert app.stats["Fakes"] == (str((images["label"] == 1).sum()), "4 generators")
+    for page in ("Overview", "Transfer", "Inspect", "New generator", "Encoders"):
+        if page != "Overview":
+            app.navigate(page)
+        assert app.errors == [] and app.violations() == [] and app.fits, page
     app.close()
+    assert "lifespan" not in server.log.read_text()  # what a server does as it starts was done
     schemes = {"http", "https", "ws", "wss"}
     hosts = {urlsplit(url).netloc for url in asked if urlsplit(url).scheme in schemes}
     assert hosts == {urlsplit(server.url).netloc}

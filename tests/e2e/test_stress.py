@@ -42,6 +42,7 @@ def page(browser: Any, served: tuple[str, Stress]) -> Any:
 
 def test_numbers_by_deep_link(page: App, served: tuple[str, Stress]) -> None:
     page.open("stress", op="JPEG 30")
+    assert page.violations() == [] and page.fits
     table = served[1].summary().query("side == 'both'").set_index(["op", "cells"])
     for label, op in (("Clean", CLEAN), ("Perturbed", "jpeg:30")):
         row = table.loc[(op, "in-domain")]
@@ -60,6 +61,7 @@ def test_numbers_by_deep_link(page: App, served: tuple[str, Stress]) -> None:
 
 
 def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
+    page.page.emulate_media(color_scheme="dark")
     page.open("stress", op="JPEG 30")
     page.click_point("sides", 0)  # operations are in order of kind and strength: blur first
     page.wait_for_query("op", "blur 2 px")
@@ -71,13 +73,7 @@ def test_click_an_operation_and_choose_by_keyboard(page: App) -> None:
     page.choose("Training images", "copies only: JPEG 30")
     page.wait_for_query("copies", "copies only: JPEG 30")
     assert page.errors == []
-
-
-def test_accessible_and_nothing_cut_off(
-    seen: Callable[[str], App], served: tuple[str, Stress]
-) -> None:
-    app = seen(served[0]).open("stress")
-    assert app.violations() == [] and app.fits
+    assert page.resize(800, 1000).still().violations() == [] and page.fits
 
 
 def test_without_copies_the_page_names_the_command(app: App) -> None:

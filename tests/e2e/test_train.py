@@ -1,9 +1,5 @@
 """The train page in a real browser: deep link, training sets by keyboard, kept detectors, looks."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from aigi_core.detectors.detector import score_detectors
@@ -24,12 +20,9 @@ def out_of_domain(workspace: Workspace, names: tuple[str, ...]) -> str:
     return f"{matrix.mean('balanced_accuracy', ~matrix.in_domain).value:.3f}"
 
 
-def test_deep_link_on_a_fresh_server_and_another_generator(
-    browser: Any, serve: Any, synthetic_path: Path, synthetic: Workspace
-) -> None:
-    app = App(browser, serve(synthetic_path).url).open(
-        "train", trained="beta-diff", tests=list(synthetic.domains.generators)
-    )
+def test_deep_link_and_another_generator(app: App, synthetic: Workspace) -> None:
+    app.open("train", trained="beta-diff", tests=list(synthetic.domains.generators))
+    assert app.violations() == [] and app.fits
     assert app.errors == [] and app.stats["Out of domain"][0] == out_of_domain(
         synthetic, ("beta-diff",)
     )
@@ -39,9 +32,3 @@ def test_deep_link_on_a_fresh_server_and_another_generator(
     app.press("Keep this detector")
     app.choose("Feature view", "Residual")
     assert app.page.get_by_text("paired, over generators").is_visible() and app.errors == []
-    app.close()
-
-
-def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Any) -> None:
-    app = seen(server.url).open("train", trained="beta-diff")
-    assert app.violations() == [] and app.fits

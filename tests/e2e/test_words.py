@@ -1,6 +1,5 @@
 """The words page in a real browser: numbers, clicks, keyboard, looks."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.words import Words
 from aigi_core.workspace import Workspace
 from benchmarks._app_in_browser import App
-from benchmarks._server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -31,6 +29,7 @@ def test_click_a_text_and_take_it_away(app: App, words: Words) -> None:
     app.press("Remove it")
     app.wait_for_query("remove", words.nearest["text"][2])
     assert app.errors == [] and "controls" in app.alt("concept")
+    assert app.violations() == [] and app.fits
 
 
 def test_keyboard_path_and_link(app: App, browser: Any, server: Any, words: Words) -> None:
@@ -46,9 +45,5 @@ def test_keyboard_path_and_link(app: App, browser: Any, server: Any, words: Word
     other.page.goto(app.share_link())
     other.settled()
     assert other.stats == app.stats and "phrases 4" in other.alt("own-list")
+    assert other.violations() == [] and other.fits
     other.close()
-
-
-def test_accessible_and_nothing_cut_off(seen: Callable[[str], App], server: Server) -> None:
-    app = seen(server.url).open("words", remove="phrases 1", own="phrases 2", all="1")
-    assert app.violations() == [] and app.fits
