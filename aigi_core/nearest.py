@@ -8,7 +8,9 @@ after another instead, at the speed of the memory, and holds a copy of all rows.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -134,6 +136,18 @@ class _Cells:
         starts = np.searchsorted(np.sort(of_row), np.arange(count + 1))
         return cls(centres, of_row, np.argsort(of_row, kind="stable"), starts)
 
+    def visits(
+        self, probed: Int[np.ndarray, "q searched"]
+    ) -> Iterator[tuple[Int[np.ndarray, " asking"], Int[np.ndarray, " rows"]]]:
+        """Cell by cell, which queries look into it, and its rows; ``probed`` are the numbers of the
+        cells that each query looks into."""
+        flat = probed.ravel()
+        order = np.argsort(flat, kind="stable")
+        bounds = np.searchsorted(flat[order], np.arange(len(self.centres) + 1))
+        for cell in np.flatnonzero((np.diff(bounds) > 0) & (np.diff(self.starts) > 0)):
+            asking = order[bounds[cell] : bounds[cell + 1]] // probed.shape[1]
+            yield asking, self.rows[self.starts[cell] : self.starts[cell + 1]]
+
 
 def _nearest_centres(
     rows: Float[np.ndarray, "n d"], centres: Float[np.ndarray, "C d"], count: int
@@ -173,24 +187,35 @@ def _in_cells(
     """The k nearest in the cells whose centres are nearest to each query; row -1 and a similarity
     of minus infinity where they hold fewer than k."""
 
+    half = _halves()
+
     def of_part(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         unit = _unit(queries[part[0] : part[-1] + 1])
-        probed = _best(unit, cells.centres, searched)[1].ravel()
-        visits = np.argsort(probed, kind="stable")
-        bounds = np.searchsorted(probed[visits], np.arange(len(cells.centres) + 1))
+        probed = _best(unit, cells.centres, searched)[1]
         nearest = _Best(len(unit), k)
-        for cell in np.flatnonzero((np.diff(bounds) > 0) & (np.diff(cells.starts) > 0)):
-            rows = cells.rows[cells.starts[cell] : cells.starts[cell + 1]]
+        for some, rows in cells.visits(probed[:, :1] if half else probed):
             among = _unit(base[rows])
-            asking = visits[bounds[cell] : bounds[cell + 1]] // searched
-            for start in range(0, len(asking), BLOCK):
-                some = asking[start : start + BLOCK]
-                similarity, place = _best(unit[some], among, k)
-                nearest.take(some, similarity, rows[place])
+            for asking in _blocks(some):
+                similarity, place = _best(unit[asking], among, k)
+                nearest.take(asking, similarity, rows[place])
+        if half:
+            rounded = half.rounded(unit)
+            for some, rows in cells.visits(probed[:, 1:]):
+                among = _unit(base[rows])
+                shortened = half.rounded(among)
+                for asking in _blocks(some):
+                    floor = nearest.similarity[asking, -1]
+                    padded = np.append(asking, np.zeros(-len(asking) % half.STEP, int))
+                    query, place = half.pairs_above(
+                        rounded.take(padded, axis=0), shortened, floor, len(rows)
+                    )
+                    query = asking[query]
+                    nearest.take_pairs(query, _products(unit, query, among, place), rows[place])
         return nearest.similarity, nearest.rows
 
     parts = np.array_split(np.arange(len(queries)), -(-len(queries) // QUERIES))
-    found = [*_on_threads(of_part, parts)]
+    with half.one_thread() if half else nullcontext():
+        found = [*_on_threads(of_part, parts)]
     return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
 
 
@@ -226,6 +251,58 @@ class _Best:
         order = np.argsort(-both, axis=1, kind="stable")[:, : self.rows.shape[1]]
         self.similarity[queries] = np.take_along_axis(both, order, 1)
         self.rows[queries] = np.take_along_axis(names, order, 1)
+
+    def take_pairs(
+        self,
+        queries: Int[np.ndarray, " p"],
+        similarity: Float[np.ndarray, " p"],
+        rows: Int[np.ndarray, " p"],
+    ) -> None:
+        """Candidates as pairs of a query and a row, in any order and number."""
+        if not len(queries):
+            return
+        k = self.rows.shape[1]
+        order = np.lexsort((-similarity, queries))
+        some, number, count = np.unique(queries[order], return_inverse=True, return_counts=True)
+        place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        kept = place < k
+        best, names = np.full((len(some), k), -np.inf, np.float32), np.full((len(some), k), -1)
+        best[number[kept], place[kept]] = similarity[order][kept]
+        names[number[kept], place[kept]] = rows[order][kept]
+        self.take(some, best, names)
+
+
+def _halves() -> ModuleType | None:
+    """Products in bfloat16, where this processor is quicker at them."""
+    from aigi_core import _halves as halves  # torch takes two seconds to load
+
+    return halves if halves.pay() else None
+
+
+def _blocks(some: Int[np.ndarray, " n"]) -> Iterator[Int[np.ndarray, " block"]]:
+    for start in range(0, len(some), BLOCK):
+        yield some[start : start + BLOCK]
+
+
+def _products(
+    left: Float[np.ndarray, "a d"],
+    of_left: Int[np.ndarray, " p"],
+    right: Float[np.ndarray, "b d"],
+    of_right: Int[np.ndarray, " p"],
+) -> Float[np.ndarray, " p"]:
+    """The product of each pair of rows, of so few at a time that a core's cache holds them."""
+    products = np.empty(len(of_left), np.float32)
+    first, second = (np.empty((64, left.shape[1]), np.float32) for _ in range(2))
+    for start in range(0, len(products), 64):
+        part = slice(start, start + 64)
+        size = len(products[part])
+        np.einsum(
+            "ij,ij->i",
+            left.take(of_left[part], axis=0, out=first[:size], mode="clip"),
+            right.take(of_right[part], axis=0, out=second[:size], mode="clip"),
+            out=products[part],
+        )
+    return products
 
 
 def _best(

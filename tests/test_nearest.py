@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from aigi_core import _halves as halves
 from aigi_core import nearest
 
 
@@ -25,7 +26,7 @@ def test_cells_find_the_share_of_neighbours_that_is_stated(monkeypatch: pytest.M
     found = nearest.nearest_neighbours(X, X, 11)
     (stated, low, high) = (float(number) / 100 for number in re.findall(r"([\d.]+)%", found.how))
     share = (found.rows[:, :, None] == exact.rows[:, None]).any(axis=1).mean()
-    assert stated >= nearest.RECALL and low <= share <= high + 1e-3
+    assert stated >= nearest.RECALL and low - 1e-4 <= share <= high + 1e-3
     assert "126 cells" in found.how and (found.rows >= 0).all()
     assert set(found.rows[17, :2]) == {17, 3001}
     assert (np.diff(found.similarity, axis=1) <= 1e-6).all()
@@ -115,3 +116,22 @@ def test_the_time_announced_grows_as_the_search_does() -> None:
     million, four = (nearest.search_seconds(n * 10**6, 768) for n in (1, 4))
     assert 7.5 < four / million < 8  # as n to the power 1.5, once centres cost little
     assert nearest.search_seconds(10**6, 384) == million / 2
+
+
+@pytest.mark.parametrize("k", [1, 11])
+def test_products_in_bfloat16_find_what_those_in_float32_do(
+    monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    X = np.tanh(rows(3000, 4)).astype(np.float32)
+    X[5], X[9], X[11:30] = X[2000], 3 * X[2100], X[2200]  # copies, more than are asked for
+    for name, value in (("EXACT_PAIRS", 0), ("BLOCK", 200), ("QUERIES", 1000)):
+        monkeypatch.setattr(nearest, name, value)
+    found = []
+    for half in (None, halves):
+        monkeypatch.setattr(nearest, "_halves", lambda half=half: half)
+        found.append(nearest.nearest_neighbours(X, X, k))
+    whole, shortened = found
+    assert whole.how == shortened.how and "cells" in whole.how
+    np.testing.assert_allclose(shortened.similarity, whole.similarity, atol=1e-6)
+    same = (shortened.rows == whole.rows)[np.r_[30:2200, 2201:3000]]  # copies are in any order
+    assert same.mean() > 0.99  # equal to the last digit of float32

@@ -189,4 +189,5 @@ def test_many_images_are_searched_in_cells_and_the_rule_says_so(
     monkeypatch.setattr("aigi_core.nearest.EXACT_PAIRS", 0)
     result = leaks.find_duplicates(X, images, domains)
     assert "cells (IVF), which found" in result.rule and "IVF" not in exact.rule
-    pd.testing.assert_frame_equal(result.pairs, exact.pairs, atol=1e-4)
+    # between copies the last digit of a cosine in float32 is a distance of 4e-4
+    pd.testing.assert_frame_equal(result.pairs, exact.pairs, atol=1e-3)
