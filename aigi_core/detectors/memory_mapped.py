@@ -22,20 +22,22 @@ from aigi_core.detectors.solvers.logistic import LogisticFit
 from aigi_core.manifest import FAKE, Domains
 from aigi_core.workspace import Workspace
 
-IN_MEMORY = 200_000_000
-"""Features (images times width) up to which training holds them in memory, as 1.6 GB of float64."""
+IN_MEMORY, ANY_LENGTH = 40_000_000, 200_000_000
+"""Features (images times width) up to which training holds them in memory, as .3 GB of float64:
+from there on passes are quicker, too. Of embeddings whose length is kept more are held (1.6 GB),
+for passes over these do not always converge."""
 CHOOSING_TOLERANCE = 1e-6
 
 
 def takes_passes(view: FeatureView | str, protocol: Protocol, images: int, width: int) -> bool:
     """Whether training on so many images goes over the memory map instead of a copy: whole
-    embeddings under exact fits, above :data:`IN_MEMORY`.
+    embeddings under exact fits, above :data:`IN_MEMORY` (or :data:`ANY_LENGTH`).
     """
     return (
         isinstance(view, EmbeddingView)
         and not view.without
         and protocol.grid == "path"
-        and images * width > IN_MEMORY
+        and images * width > (IN_MEMORY if view.normalise else ANY_LENGTH)
     )
 
 
