@@ -92,9 +92,9 @@ def keep_audit(
 
 def squares(
     workspace: Workspace, images: Path | None, scratch: Path
-) -> tuple[UInt8[np.ndarray, "N s s 3"] | None, str]:
-    """Every image squeezed to one small square, and a note on it; None where the images are not at
-    hand.
+) -> tuple[UInt8[np.ndarray, "n s s 3"] | None, str]:
+    """Every image whose marks are looked at (:func:`~aigi_core.audit.report.looked_at`) squeezed to
+    one small square, and a note on it; None where the images are not at hand.
 
     Args:
         scratch: file that holds the squares while they are looked at, so that they need not fit in
@@ -103,6 +103,7 @@ def squares(
     Raises:
         AigiError: a folder that was named and is not there, or an image in it that cannot be read.
     """
+    from aigi_core.audit.report import looked_at
     from precompute.encode.pipeline import image_root
 
     try:
@@ -111,11 +112,12 @@ def squares(
         if images is not None:
             raise
         return None, "without common marks: the images are not at hand"
-    paths = workspace.images["path"].tolist()
+    seen = workspace.images.iloc[looked_at(workspace.domains)]
+    paths = seen["path"].tolist()
     thumbnails = np.lib.format.open_memmap(
         scratch, mode="w+", dtype=np.uint8, shape=(len(paths), SIDE, SIDE, 3)
     )
-    offsets = workspace.images.get("offset", pd.Series(-1, range(len(paths)))).tolist()
+    offsets = seen.get("offset", pd.Series(-1, range(len(paths)))).tolist()
     for start in range(0, len(paths), CHUNK):
         part = range(start, min(start + CHUNK, len(paths)))
         read = read_images(_square, [(root / paths[row], offsets[row]) for row in part])
@@ -126,7 +128,9 @@ def squares(
                     " right."
                 ) from square
             thumbnails[row] = square
-    return thumbnails, f"common marks looked for in {counted(len(paths), 'image')}"
+    all_ = len(workspace.images)
+    of = "" if len(paths) == all_ else f" of {all_:,}"
+    return thumbnails, f"common marks looked for in {counted(len(paths), 'image')}{of}"
 
 
 def _square(file: Path, offset: int) -> UInt8[np.ndarray, "s s 3"]:

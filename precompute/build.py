@@ -26,8 +26,8 @@ AUDIT, MANY = (2e-3, 4e-4), 20_000
 """Seconds of a core for an image that the audit takes without its search for duplicates, for so
 many images and for each beyond, when it draws blocks and looks at samples (docs/scale.md)."""
 READING, LOOKING = 0.01, 9e-5
-"""The same to read it again for common marks, and for all that is kept beside detectors where
-images are many."""
+"""The same to read one again that is looked at for common marks, and for all that is kept beside
+detectors where images are many."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -97,12 +97,14 @@ def _prepare_pages(path: Path, images: Path | None, *, audited: bool) -> None:
 
 
 def _estimate(workspace: Workspace, audited: bool) -> str:
+    from aigi_core.audit.report import looked_at  # what it imports takes long
+
     images, generators = len(workspace.images), len(workspace.domains.generators)
     seconds = training_seconds(workspace, generators, twins=True)
     seconds += images * LOOKING if images >= SCORED else 0
     if audited:
         audit = min(images, MANY) * AUDIT[0] + max(images - MANY, 0) * AUDIT[1]
-        seconds += audit + images * READING
+        seconds += audit + len(looked_at(workspace.domains)) * READING
         seconds += search_seconds(images, workspace.embeddings.shape[1])
     minutes = max(round(seconds / 60), 1)
     what = f"{counted(generators, 'detector')}{' and the audit' if audited else ''}"

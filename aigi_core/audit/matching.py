@@ -341,7 +341,8 @@ def detector_scorer(
     seen = view or EmbeddingView()
 
     def one(index: np.ndarray, domains: Domains, names: TrainSet) -> Detector:
-        rows = domains.rows(names, ("train", "val"))
+        # in the order of training, which then needs no copy
+        rows = np.concatenate([domains.rows(names, split) for split in ("train", "val")])
         position = np.full(len(domains), -1)
         position[rows] = np.arange(len(rows))
         features = seen.matrix(workspace, index[rows])

@@ -20,6 +20,8 @@ from aigi_core.statements import counted
 SMALLEST = 8
 NULL_IMAGES = 64
 """Images a draw of the null: more would cost time and change little."""
+AT_A_TIME = 2**26
+"""Values of pixels that are sorted at once."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,16 @@ def find_overlays(
 def _relative_spread(
     pixels: UInt8[np.ndarray, "N s s 3"], rows: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "s s"]:
-    n = len(rows)
-    quarter, s = n // 4, pixels.shape[1]
-    values = np.ascontiguousarray(pixels[rows].reshape(n, -1).T)
-    values.partition([quarter, n - 1 - quarter], axis=1)
-    spread = (
-        (values[:, n - 1 - quarter].astype(np.float32) - values[:, quarter])
-        .reshape(s, s, 3)
-        .mean(axis=2)
-    )
+    n, s = len(rows), pixels.shape[1]
+    quarter = n // 4
+    spread = np.empty((s, s), np.float32)
+    height = max(1, AT_A_TIME // (n * s * 3))
+    for top in range(0, s, height):
+        part = pixels[rows, top : top + height]
+        values = np.ascontiguousarray(part.reshape(n, -1).T)
+        values.partition([quarter, n - 1 - quarter], axis=1)
+        between = values[:, n - 1 - quarter].astype(np.float32) - values[:, quarter]
+        spread[top : top + height] = between.reshape(-1, s, 3).mean(axis=2)
     relative: np.ndarray = spread / max(float(np.median(spread)), 1e-6)
     return relative
 

@@ -84,7 +84,7 @@ def audit(
     protocol: Protocol | None = None,
     *,
     bank: str = "phrases",
-    pixels: UInt8[np.ndarray, "N s s 3"] | None = None,
+    pixels: UInt8[np.ndarray, "n s s 3"] | None = None,
     draws: int = 1000,
     seed: int = 0,
     tell: Tell = lambda step: None,
@@ -96,7 +96,8 @@ def audit(
             embedding with both classes weighing alike, as for the detectors of facts.
         bank: texts that name what images show; content is left out where the workspace has no such
             bank.
-        pixels: every image squeezed to one small square, to look for common marks.
+        pixels: every image of :func:`looked_at` squeezed to one small square, to look for common
+            marks.
         tell: told of each step.
 
     Raises:
@@ -144,7 +145,9 @@ def audit(
     seen = _content(workspace, bank, sets, draws, seed)
 
     tell("marks")
-    overlays = None if pixels is None else find_overlays(pixels, domains, seed=seed)
+    overlays = None
+    if pixels is not None:
+        overlays = find_overlays(pixels, take_domains(domains, looked_at(domains)), seed=seed)
     verdicts_ = verdicts(
         detector,
         facts,
@@ -171,6 +174,13 @@ def audit(
         overlays,
         verdicts_,
     )
+
+
+def looked_at(domains: Domains) -> Int[np.ndarray, " n"]:
+    """Rows of the images whose content and marks an audit looks at: all, or where a source has very
+    many :data:`~aigi_core.audit.content.MOST_OF_A_SOURCE` of it.
+    """
+    return domains.some_of_each_source(shown.MOST_OF_A_SOURCE, SPLITS)
 
 
 def _matched(
@@ -211,7 +221,7 @@ def _content(
         workspace.domains.generators,
         workspace.embeddings,
     )
-    rows = domains.some_of_each_source(shown.MOST_OF_A_SOURCE, SPLITS)
+    rows = looked_at(domains)
     if len(rows) < len(domains):
         domains, embeddings = take_domains(domains, rows), embeddings[rows]
     lexicon = Lexicon.of(workspace, bank)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aigi_core.audit import overlays
 from aigi_core.audit.overlays import find_overlays
 from aigi_core.audit.separation import separation
 from aigi_core.errors import AigiError
@@ -80,3 +81,10 @@ def test_images_of_a_group_count_once() -> None:
     table = separation(scores, Domains.from_images(images), ["beta-diff"])
     assert table.loc[0, ["n_fake", "n_real"]].tolist() == [2, 2]
     assert table.loc[0, "p_value"] > 0.05
+
+
+def test_spread_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, rows = pictures(), np.arange(40)
+    whole = overlays._relative_spread(pixels, rows)
+    monkeypatch.setattr(overlays, "AT_A_TIME", 40 * 32 * 3 * 5)
+    np.testing.assert_array_equal(overlays._relative_spread(pixels, rows), whole)

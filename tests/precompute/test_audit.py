@@ -4,6 +4,7 @@ nothing to do.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,10 @@ def test_without_images_everything_but_marks(
 
 
 def test_marks_are_looked_for_in_the_images(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, rng = Workspace.open(made).images, np.random.default_rng(0)
     for path, generator in images[["path", "generator"]].itertuples(index=False):
@@ -55,6 +59,10 @@ def test_marks_are_looked_for_in_the_images(
     assert overlays is not None
     marked = overlays.set_index("generator")["adjusted"]
     assert marked["beta-diff"] < 0.05 and (marked.drop("beta-diff") > 0.05).all()
+    monkeypatch.setattr("aigi_core.audit.content.MOST_OF_A_SOURCE", 4)  # where images are many
+    assert main([*command, "--force"]) == 0
+    assert re.search(r"looked for in \d+ images of 240", capsys.readouterr().out)
+    monkeypatch.undo()
     (tmp_path / images["path"][3]).write_bytes(b"no image")
     assert main([*command, "--force"]) == 2
     assert f"The image '{images['path'][3]}' below" in capsys.readouterr().err
