@@ -20,7 +20,8 @@ from ui import results
 from ui.bodies import compared, finetuned, imported, zero_shot
 from ui.toolkit.apart import apart
 from ui.toolkit.jobs import step, steps
-from ui.toolkit.workspaces import cached, open_encoding
+from ui.toolkit.kept import cached
+from ui.toolkit.workspaces import open_encoding
 
 
 @cached

@@ -55,11 +55,11 @@ from ui.toolkit import threads  # noqa: F401  (first: before numerical libraries
 from ui.toolkit.controls import acted, set_control, set_controls
 from ui.toolkit.frame import ICON, frame, tab_title
 from ui.toolkit.images import Tile
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name, open_part, page
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.router import PAGES, ROOT, guard, link, navigation, start
 from ui.toolkit.tables import DIFFERENCE, OWN_UNITS
-from ui.toolkit.workspaces import cached
 
 __all__ = [
     "DIFFERENCE",

@@ -15,7 +15,7 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.bodies import stress as stress_body
 from ui.results import attention, encodings, inspection
-from ui.toolkit import workspaces
+from ui.toolkit.kept import one_look
 
 log = logging.getLogger("aigi.ui")
 
@@ -87,7 +87,7 @@ def compute(workspace: Workspace) -> None:
     """
     if results.large(workspace):
         return
-    with workspaces.one_look():
+    with one_look():
         for page, begin in BEGINNINGS.items():
             try:
                 begin(workspace)

@@ -16,9 +16,9 @@ from aigi_core.errors import WorkspaceError
 from aigi_core.statements import Finding, counted, p_text, part_counted
 from aigi_core.winner import winner
 from ui.toolkit.images import Tile
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
-from ui.toolkit.workspaces import cached
 
 MOST_IMAGES = 36
 BESIDE = 6

@@ -37,10 +37,10 @@ from aigi_core.workspace import Workspace
 from ui import results
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import Progress, job
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 from ui.toolkit.tables import OWN_UNITS
-from ui.toolkit.workspaces import cached
 
 FILES: dict[file_facts.View, str] = {"stored": "stored files", "original": "original files"}
 CROSSINGS = {

@@ -15,9 +15,10 @@ from aigi_core.transfer import board as boards
 from aigi_core.workspace import Workspace
 from ui.toolkit.controls import distinct
 from ui.toolkit.jobs import step
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, name
 from ui.toolkit.tables import DIFFERENCE
-from ui.toolkit.workspaces import cached, open_encoding
+from ui.toolkit.workspaces import open_encoding
 
 PART = "Compare two"
 """The part of the page that shows it."""

@@ -16,8 +16,8 @@ from aigi_core.manifest import REAL
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer import finetuned
 from ui.results import inspection
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name
-from ui.toolkit.workspaces import cached
 
 stored = cached(finetuned.stored_runs)
 names = cached(finetuned.finetuned_names)

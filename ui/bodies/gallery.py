@@ -24,9 +24,9 @@ from ui.bodies import choices
 from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.toolkit.controls import set_controls
 from ui.toolkit.images import Tile
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
-from ui.toolkit.workspaces import cached
 
 nearest = cached(neighbours)
 

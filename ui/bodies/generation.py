@@ -16,8 +16,8 @@ from aigi_core.transfer import make_training_sets
 from aigi_core.transfer.generation import by_steps, same_answer
 from aigi_core.workspace import Workspace
 from ui import results
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, name
-from ui.toolkit.workspaces import cached
 
 
 @cached

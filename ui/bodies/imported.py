@@ -12,9 +12,9 @@ from aigi_core.transfer import board as boards
 from aigi_core.transfer.imported import NOT_TOLD, origin_in_words
 from aigi_core.winner import estimates
 from aigi_core.workspace import Workspace
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, name
 from ui.toolkit.report import Stat
-from ui.toolkit.workspaces import cached
 
 board_of_imports = cached(boards.board_of_imports)
 

@@ -20,9 +20,9 @@ from aigi_core.winner import estimates, winner
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
 from ui.toolkit.jobs import Progress, job
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert
 from ui.toolkit.report import Stat
-from ui.toolkit.workspaces import cached
 
 SIDE_OPTIONS: dict[str, Side] = {SIDE_NAMES[side].capitalize(): side for side in SIDES}
 CELLS = {"In-domain": "in-domain", "Out of domain": "ood"}

@@ -25,8 +25,9 @@ from ui import results
 from ui.bodies.neighbours import show_evidence as show_neighbours
 from ui.results import explanations
 from ui.toolkit.images import Tile
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, name
-from ui.toolkit.workspaces import cached, open_encoding
+from ui.toolkit.workspaces import open_encoding
 
 MISTAKES = (
     (FAKE, "Fakes called real, most certain first"),

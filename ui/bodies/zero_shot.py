@@ -17,8 +17,8 @@ from aigi_core.vectors import unit_rows
 from aigi_core.workspace import Workspace
 from ui.bodies import compared
 from ui.results import explanations
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, name
-from ui.toolkit.workspaces import cached
 
 WAYS: dict[str, type[ZeroShot]] = {
     ZeroShotMean.title: ZeroShotMean,

@@ -42,9 +42,9 @@ from ui.results.explanations import LISTED, Texts, lexicon, reading
 from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import step
+from ui.toolkit.kept import cached
 from ui.toolkit.page import name
 from ui.toolkit.report import Stat
-from ui.toolkit.workspaces import cached
 
 MOST, OFFERED = 8, 24
 """Heads chosen at most, and the best single heads that joint selection chooses from."""

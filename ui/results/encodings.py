@@ -15,7 +15,8 @@ from aigi_core.transfer.encoders import Encoding, agreement, costs, measure
 from aigi_core.winner import Winner
 from aigi_core.workspace import Workspace
 from ui.toolkit.apart import apart
-from ui.toolkit.workspaces import cached, open_encoding
+from ui.toolkit.kept import cached
+from ui.toolkit.workspaces import open_encoding
 
 Several = tuple[tuple[str, Workspace], ...]
 """Encodings by name: what results of several rest on."""

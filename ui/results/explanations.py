@@ -34,9 +34,9 @@ from ui import results
 from ui.results import Setting, encoders
 from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting, wait_for_yes
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page
 from ui.toolkit.waiting import saying
-from ui.toolkit.workspaces import cached
 
 if TYPE_CHECKING:
     from aigi_core.audit.exposure import Exposure

@@ -61,10 +61,10 @@ from ui.toolkit import access
 from ui.toolkit.apart import apart
 from ui.toolkit.controls import OFFERED, acted, distinct, offered
 from ui.toolkit.images import image_files, image_roots
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page, inert, name, show_error
 from ui.toolkit.uploads import upload_field
 from ui.toolkit.waiting import saying
-from ui.toolkit.workspaces import cached
 
 MOST = 100
 """Files looked at together."""

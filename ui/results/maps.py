@@ -16,8 +16,8 @@ from ui import results
 from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting
 from ui.toolkit.jobs import job, step, steps
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page
-from ui.toolkit.workspaces import cached
 
 stored = cached(projection.load_map)
 

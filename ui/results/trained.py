@@ -78,7 +78,8 @@ from ui.toolkit.apart import apart
 from ui.toolkit.costly import lasting, wait_for_yes
 from ui.toolkit.images import Tile
 from ui.toolkit.jobs import step
-from ui.toolkit.workspaces import cached, open_encoding
+from ui.toolkit.kept import cached
+from ui.toolkit.workspaces import open_encoding
 
 TOGETHER = 100
 """Training sets that are fitted at once."""
@@ -299,7 +300,7 @@ def matrix_of_each(
     return whole.rows([trained.index(name) for name in names]).on(names)
 
 
-@partial(cached, most=32)  # megabytes each
+@cached
 def removal(
     workspace: Workspace, used: Preset, removed: tuple[int, ...], among: tuple[str, ...]
 ) -> tuple[TransferMatrix, TransferMatrix, MatrixDifference]:
@@ -310,7 +311,7 @@ def removal(
     return before, after, difference(after, before, used.metric)
 
 
-@partial(cached, most=32)
+@cached
 def changed(
     first: tuple[Workspace, Setting],
     second: tuple[Workspace, Setting],
@@ -354,7 +355,7 @@ def ask_for_sets(workspace: Workspace, how: Setting, k: int) -> None:
     )
 
 
-@partial(cached, most=8)  # tens of megabytes each
+@cached
 def scored_sets(workspace: Workspace, setting: Setting, k: int) -> tuple[ScoreSets, ScoreSets]:
     """Scores of every set of up to ``k`` generators, trained once for all that is then asked of
     them: as the setting says, and without the refit on validation images, which then can choose.

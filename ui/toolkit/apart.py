@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import streamlit as st
@@ -19,8 +18,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from aigi_core.errors import AigiError
 from aigi_core.processes import LimitedProcesses, call, load
-from aigi_core.workspace import Workspace, with_looked_for
-from ui.toolkit.workspaces import note, state
+from aigi_core.workspace import with_looked_for
+from ui.toolkit.kept import note, state, workspaces_among
 
 SECONDS = 900.0
 """Processor time for one computation, beyond which it is made in the session's thread."""
@@ -75,8 +74,8 @@ def apart(
     name = str(getattr(function, "__qualname__", function))
     expected = _lasted.get(name, UNKNOWN) if lasting is None else lasting
     for processes in _processes:
-        for path in _paths([*args, *kwargs.values()]):
-            state(path)  # as it is before: what changes meanwhile counts as changed
+        for workspace in workspaces_among([*args, *kwargs.values()]):
+            state(workspace.path)  # as it is before: what changes meanwhile counts as changed
         if answer := processes.now(call, task, _still_wanted, PATIENCE, expected):
             (result, kinds), took = answer[0]
             if lasting is None:
@@ -87,17 +86,6 @@ def apart(
                 raise result
             return cast(T, result)
     return function(*args, **kwargs, **(here or {}))
-
-
-def _paths(values: Iterable[Any]) -> Iterator[Path]:
-    """The folders of the workspaces among some values, those in lists and tables of them too."""
-    for value in values:
-        if isinstance(value, Workspace):
-            yield value.path
-        elif isinstance(value, Mapping):
-            yield from _paths(value.values())
-        elif isinstance(value, tuple | list):
-            yield from _paths(value)
 
 
 def _still_wanted() -> None:

@@ -24,8 +24,8 @@ from aigi_core.processes import SECONDS, LimitedProcesses, read_images
 from aigi_core.remote import as_path
 from aigi_core.workspace import Workspace, digest_of
 from ui.toolkit import access
+from ui.toolkit.kept import cached
 from ui.toolkit.router import ROOT
-from ui.toolkit.workspaces import cached
 
 THUMBNAIL = 360
 """Longest side, px, of what is sent for a local image; smaller files of web formats are sent as

@@ -15,9 +15,9 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 
 from ui.toolkit.controls import acted
 from ui.toolkit.costly import lasting
+from ui.toolkit.kept import STORE, Kept
 from ui.toolkit.page import Page
 from ui.toolkit.waiting import saying
-from ui.toolkit.workspaces import Kept
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -81,15 +81,6 @@ def step(done: int, of: int) -> None:
         tell(done, of)
 
 
-@st.cache_resource(show_spinner=False, max_entries=1)
-def _finished() -> dict[Hashable, Kept]:
-    """Results of all sessions, newest last."""
-    return {}
-
-
-KEPT = 64
-
-
 def job(
     page: Page,
     name: str,
@@ -114,9 +105,7 @@ def job(
     """
     workspace, given = page.workspace, tuple(sorted(parameters.items()))
     key = (str(workspace.path), workspace.identity, name, given)
-    finished = _finished()
-    before = finished.get(key)
-    if before and before.holds():
+    if before := STORE.find(key):
         return cast(T, before.given())
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
@@ -132,8 +121,6 @@ def job(
         st.button("Cancel", key=f"cancel-{name}", icon=":material/stop:", on_click=acted)
         with above, steps(label, here=True) as show:
             made = Kept.of(lambda: compute(show))
-    while len(finished) >= KEPT:
-        finished.pop(next(iter(finished)), None)
-    finished[key] = made
+    STORE.put(key, made, len(workspace.images))
     working.empty()
     return cast(T, made.given())

@@ -40,6 +40,7 @@ from ui.toolkit.controls import Controls, acted, listed, set_control, set_contro
 from ui.toolkit.costly import CostlyError, say_yes
 from ui.toolkit.drawings import Draw, Styled, Use, drawn
 from ui.toolkit.images import Tile, clickable_grid, grid_html, image_roots
+from ui.toolkit.kept import one_look
 from ui.toolkit.lightbox import Details, open_in, show_opened
 from ui.toolkit.report import Report, Stat
 from ui.toolkit.unseen import Unseen
@@ -631,7 +632,7 @@ class Page(Controls):
     # Entering and leaving
 
     def __enter__(self) -> Page:
-        self._look = workspaces.one_look()
+        self._look = one_look()
         self._look.__enter__()
         self._waiting = Waiting()
         head = st.container(
@@ -753,7 +754,7 @@ class Page(Controls):
 
     def _whole_report(self, unseen: Unseen) -> Report:
         """What the page has drawn, and its other parts, which are computed for it."""
-        with self._reporting, workspaces.one_look():
+        with self._reporting, one_look():
             shown, at = self._report, self._open_part
             self._report = replace(
                 shown,

@@ -1,16 +1,11 @@
-"""Which workspace this session looks at, and caches keyed by its digest."""
+"""Which workspace this session looks at."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import wraps
-from inspect import signature
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import streamlit as st
 
@@ -18,7 +13,7 @@ from aigi_core.assets import asset
 from aigi_core.commands import WITHOUT_HUB, build_command
 from aigi_core.encodings import encodings, folders_of, home_of, outdated_encodings
 from aigi_core.errors import AigiError, WorkspaceError
-from aigi_core.workspace import LOOKED_FOR, MANIFEST, Workspace, digest_of, results_state
+from aigi_core.workspace import MANIFEST, Workspace
 from ui.toolkit import access
 
 DEMO = asset("demo")
@@ -31,126 +26,8 @@ _CHANGED = "_workspace_changed"
 """Digest of the workspace that was opened by a link to an earlier state of it."""
 _REFUSED = "_workspace_refused"
 
-_SEEN: ContextVar[dict[Path, dict[str, str]] | None] = ContextVar("seen", default=None)
-"""State of each kind of results of the workspaces of a page that runs."""
-Rests = dict[tuple[Path, str], str]
-"""What a computation rests on beside its arguments: a workspace's kind of results -> its state."""
-_RESTS: ContextVar[Rests | None] = ContextVar("rests", default=None)
-"""Of the computation that is under way."""
-
-F = TypeVar("F", bound=Callable[..., Any])
 Stamp = tuple[int, int, int]
 """What changes when a manifest is written again."""
-
-
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """A result, and the state of what it rests on."""
-
-    result: Any
-    rests: Rests
-
-    @classmethod
-    def of(cls, compute: Callable[[], Any]) -> Kept:
-        """What a computation gives, and what it looked for meanwhile."""
-        with _noted() as rests:
-            return cls(compute(), rests)
-
-    def holds(self) -> bool:
-        """Whether all of that is as it was."""
-        return all(state(*on) == before for on, before in self.rests.items())
-
-    def given(self) -> Any:
-        """The result, on which whoever asks for it rests as well."""
-        for on in self.rests:
-            note(*on)
-        return self.result
-
-
-def cached(function: F, most: int = 256) -> F:
-    """Compute once a workspace (its images, text banks and perturbed copies) and parameters, for
-    all sessions of the server; and again once a kind of stored results has changed that was looked
-    for meanwhile, there or not.
-
-    Arguments are workspaces and plain hashable values, never arrays. The result is shared, not
-    copied: do not change it. Sessions that ask for the same result wait for it; others go on. A
-    default that is given counts as one that is not.
-
-    Args:
-        most: results that are kept; of more, those not asked for longest go.
-    """
-
-    @wraps(function)
-    def compute(*args: Any, **kwargs: Any) -> Kept:
-        return Kept.of(lambda: function(*args, **kwargs))
-
-    keep = st.cache_resource(
-        compute,  # type: ignore[call-overload]
-        show_spinner=False,
-        max_entries=most,
-        validate=Kept.holds,
-        hash_funcs={
-            Workspace: lambda workspace: digest_of([str(workspace.path), workspace.identity])
-        },
-    )
-
-    parameters = signature(function)
-
-    @wraps(function)
-    def kept(*args: Any, **kwargs: Any) -> Any:
-        given = parameters.bind(*args, **kwargs)
-        given.apply_defaults()
-        one: Kept = keep(*given.args, **given.kwargs)
-        return one.given()
-
-    return cast(F, kept)
-
-
-@contextmanager
-def _noted() -> Iterator[Rests]:
-    """What is looked for inside, which also whoever asked for this computation rests on."""
-    outer, rests = _RESTS.get(), Rests()
-    tokens = _RESTS.set(rests), LOOKED_FOR.set(note)
-    try:
-        with nullcontext() if _SEEN.get() is not None else one_look():
-            yield rests
-    finally:
-        _RESTS.reset(tokens[0])
-        LOOKED_FOR.reset(tokens[1])
-        if outer is not None:
-            outer |= rests
-
-
-def note(path: Path, kind: str) -> None:
-    """The computation that is under way rests on a kind of a workspace's results; on all of them
-    where it is empty."""
-    if (rests := _RESTS.get()) is not None:
-        rests[path, kind] = state(path, kind)
-
-
-def state(path: Path, kind: str = "") -> str:
-    """Digest of what there is of a kind of results; looked at once while a page runs, so that what
-    changes meanwhile counts as changed afterwards."""
-    looks = _SEEN.get()
-    if looks is None:
-        looks = {}
-    if path not in looks:
-        found = results_state(path)
-        looks[path] = {one: digest_of(files) for one, files in found.items()}
-        looks[path][""] = digest_of(sorted(looks[path].items()))
-    return looks[path].get(kind, "")
-
-
-@contextmanager
-def one_look() -> Iterator[None]:
-    """For the run of a page, which asks for many results: all rest on the same state of the files,
-    which takes a hundred looks at the disk.
-    """
-    token = _SEEN.set({})
-    try:
-        yield
-    finally:
-        _SEEN.reset(token)
 
 
 def offered() -> list[str]:

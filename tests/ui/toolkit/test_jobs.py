@@ -14,8 +14,8 @@ import pytest
 from aigi_core.workspace import Workspace
 from tests.ui.toolkit.stored_values import OTHER, READ, publish, value_of
 from ui.toolkit import jobs
+from ui.toolkit.kept import cached
 from ui.toolkit.page import Page
-from ui.toolkit.workspaces import cached
 
 
 class Place:

@@ -13,7 +13,7 @@ from aigi_core.errors import NotMadeError
 from aigi_core.workspace import MANIFEST, Workspace
 from tests.factory import make_workspace
 from tests.ui.toolkit.stored_values import OTHER, READ, publish, value_of
-from ui.toolkit import apart, workspaces
+from ui.toolkit import apart, kept, workspaces
 
 
 def test_encodings_are_read_again_only_where_a_manifest_changed(
@@ -71,24 +71,24 @@ def test_computed_again_once_what_it_rests_on_has_changed(
 
     monkeypatch.setattr(apart._processes[0], "now", answered)
 
-    @workspaces.cached
+    @kept.cached
     def inner(workspace: Workspace) -> float:
         made.append("inner")
         return ask(workspace)
 
-    @workspaces.cached
+    @kept.cached
     def outer(workspace: Workspace) -> float:
         made.append("outer")
         return inner(workspace) + 1
 
-    @workspaces.cached
+    @kept.cached
     def plain(workspace: Workspace) -> int:
         made.append("plain")
         return always(workspace)
 
     def ask_all() -> float:
         made.clear()
-        with workspaces.one_look():
+        with kept.one_look():
             plain(own)
             return outer(own)
 
@@ -100,7 +100,7 @@ def test_computed_again_once_what_it_rests_on_has_changed(
         assert ask_all() == 6 and made == ["outer", "inner"]
         assert ask_all() == 6 and not made
         publish(own, READ, 7.0)
-        with workspaces.one_look():
+        with kept.one_look():
             assert inner(own) == 7
         assert ask_all() == 8 and made == ["outer"], "a hit inside counts, too"
         shutil.rmtree(own.path / "results" / READ.name)
@@ -111,22 +111,22 @@ def test_computed_again_once_what_it_rests_on_has_changed(
 
 
 def test_what_is_published_while_it_is_computed_makes_it_old(own: Workspace) -> None:
-    @workspaces.cached
+    @kept.cached
     def slow(workspace: Workspace) -> float:
         value = value_of(workspace)
         publish(workspace, READ, value + 1)
         return value
 
-    with workspaces.one_look():
+    with kept.one_look():
         assert slow(own) == slow(own) == -1
-    with workspaces.one_look():
+    with kept.one_look():
         assert slow(own) == 0
 
 
 def test_a_list_of_all_results_rests_on_every_kind(own: Workspace) -> None:
     made: list[int] = []
 
-    @workspaces.cached
+    @kept.cached
     def outdated(workspace: Workspace) -> list[str]:
         made.append(1)
         return results.outdated_jobs(workspace)
@@ -142,7 +142,7 @@ def test_a_default_that_is_given_is_the_same_result() -> None:
     """Heads computed anew what had been prepared, because its page names the protocol."""
     asked: list[tuple[int, str]] = []
 
-    @workspaces.cached
+    @kept.cached
     def compute(number: int, how: str = "ours") -> int:
         asked.append((number, how))
         return number
