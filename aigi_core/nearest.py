@@ -155,7 +155,7 @@ def _nearest_centres(
     """Numbers of the centres nearest to each row, nearest first."""
 
     def of_block(start: int) -> np.ndarray:
-        found: np.ndarray = _best(_unit(rows[start : start + BLOCK]), centres, count)[1]
+        found: np.ndarray = nearest_rows(_unit(rows[start : start + BLOCK]), centres, count)[1]
         return found.astype(np.int32)
 
     return np.concatenate([*_on_threads(of_block, range(0, len(rows), BLOCK))])
@@ -191,12 +191,12 @@ def _in_cells(
 
     def of_part(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         unit = _unit(queries[part[0] : part[-1] + 1])
-        probed = _best(unit, cells.centres, searched)[1]
+        probed = nearest_rows(unit, cells.centres, searched)[1]
         nearest = _Best(len(unit), k)
         for some, rows in cells.visits(probed[:, :1] if half else probed):
             among = _unit(base[rows])
             for asking in _blocks(some):
-                similarity, place = _best(unit[asking], among, k)
+                similarity, place = nearest_rows(unit[asking], among, k)
                 nearest.take(asking, similarity, rows[place])
         if half:
             rounded = half.rounded(unit)
@@ -225,7 +225,7 @@ def _exactly(
     """The k nearest of all rows, block by block."""
     unit, nearest = _unit(queries), _Best(len(queries), k)
     for start in range(0, len(base), BLOCK):
-        similarity, place = _best(unit, _unit(base[start : start + BLOCK]), k)
+        similarity, place = nearest_rows(unit, _unit(base[start : start + BLOCK]), k)
         nearest.take(np.arange(len(unit)), similarity, start + place)
     return nearest.similarity, nearest.rows
 
@@ -305,10 +305,10 @@ def _products(
     return products
 
 
-def _best(
+def nearest_rows(
     queries: Float[np.ndarray, "q d"], rows: Float[np.ndarray, "n d"], k: int
 ) -> tuple[Float[np.ndarray, "q c"], Int[np.ndarray, "q c"]]:
-    """Cosine and place of the ``c = min(k, n)`` nearest of some unit rows, nearest first."""
+    """Cosine and place of the ``c = min(k, n)`` nearest of some unit rows, nearest first; exact."""
     from aigi_core._faiss import faiss
 
     similarity, place = faiss.knn(

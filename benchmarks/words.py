@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from aigi_core.clip.search import TextIndex
 from aigi_core.errors import AigiError
 from aigi_core.explain.lexicon import Lexicon
 from aigi_core.explain.textspan import head_text_spans, text_span
+from aigi_core.nearest import nearest_rows
 from aigi_core.workspace import Workspace
 
 IMAGES = 3_000
@@ -88,10 +88,11 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
         )
         if chosen != mine:
             raise AigiError("The two choose different texts: the ratio would mean nothing.")
-    index = TextIndex(tokens)
     directions = rng.standard_normal((NULLS, WIDTH)).astype(np.float32)
-    one = [_timed(lambda: index.search(directions[:1], 20))[0] for _ in range(5 * args.repeats)]
-    many = [_timed(lambda: index.search(directions, 128))[0] for _ in range(args.repeats)]
+    one = [
+        _timed(lambda: nearest_rows(directions[:1], tokens, 20))[0] for _ in range(5 * args.repeats)
+    ]
+    many = [_timed(lambda: nearest_rows(directions, tokens, 128))[0] for _ in range(args.repeats)]
     figures: dict[str, Any] = {
         "textspan_ratio": round(median(plain) / median(fast), 1),
         "textspan_ms": round(median(fast) * 1e3, 2),

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int
 
 from aigi_core.clip.phrases import fold
-from aigi_core.clip.search import TextIndex
 from aigi_core.commands import build_anew
 from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.heads import blocks
+from aigi_core.nearest import nearest_rows
 from aigi_core.reprs import ShortRepr
 from aigi_core.statements import counted
 from aigi_core.vectors import unit_rows
@@ -107,10 +106,6 @@ class Lexicon(ShortRepr):
             self.centre,
         )
 
-    @cached_property
-    def _index(self) -> TextIndex:
-        return TextIndex(self.vectors)
-
     def row(self, text: str) -> int:
         """Position of a text (case and white space do not matter); raises AigiError where it is not
         among them.
@@ -136,7 +131,7 @@ class Lexicon(ShortRepr):
         k = min(k, len(np.unique(self.cluster)))
         depth = min(len(self), 2 * k + 8)
         while True:
-            cosines, rows = self._index.search(queries, depth)
+            cosines, rows = nearest_rows(queries, self.vectors, depth)
             take = _first_of_each(self.cluster[rows], k)
             if take is not None:
                 return np.take_along_axis(cosines, take, 1), np.take_along_axis(rows, take, 1)

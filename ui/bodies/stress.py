@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 
@@ -39,7 +38,7 @@ def tables(workspace: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
     return apart(library.clean_tables, workspace, DEFAULT_METRIC)
 
 
-@partial(cached, most=16)  # megabytes each
+@cached
 def tested(workspace: Workspace, op: str, side: Side) -> Stress:
     """The same detectors on clean images and under one operation."""
     return apart(library.stress, workspace, ops=(op,), sides=(side,), metrics=(DEFAULT_METRIC,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -77,7 +76,7 @@ class HeadGain:
         return f"{how}: the difference is {self.finding.points()}"
 
 
-@partial(cached, most=4)  # half a megabyte each
+@cached
 def _trained(workspace: Workspace, train: str, used: Preset) -> list[tuple[LinearDetector, ...]]:
     """Every head's detector, and the same not refitted, where each is trained once for both; none
     where the protocol chooses penalties otherwise."""

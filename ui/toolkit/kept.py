@@ -182,7 +182,8 @@ def bytes_of(value: Any) -> int:
     >>> bytes_of([np.zeros(1000), np.zeros(1000)[:10]]) // 1000
     16
     """
-    total, waiting, seen = 0, [value], set()
+    total = 0
+    waiting, seen = [value], set[int]()
     while waiting:
         one = waiting.pop()
         if id(one) in seen or isinstance(one, _NOT_COUNTED):
