@@ -23,7 +23,7 @@ from aigi_core.transfer import Atlas, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace, write_manifest
 from tests.factory import make_workspace, with_images
 from tests.pages.reading import noted, stats, tables, text_of, with_how
-from ui.toolkit import workspaces
+from ui.toolkit import kept
 from ui.toolkit.tables import readable
 
 BALANCED = Protocol(class_weight="balanced")
@@ -218,13 +218,13 @@ def test_the_state_of_results_is_looked_at_once_a_run(
     open_app: Open, synthetic: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Path] = []
-    look = workspaces.results_state
+    look = kept.results_state
 
     def counted(path: Path) -> dict[str, list[list[Any]]]:
         looks.append(path)
         return look(path)
 
-    monkeypatch.setattr(workspaces, "results_state", counted)
+    monkeypatch.setattr(kept, "results_state", counted)
     open_app(synthetic.path, "transfer")
     inside = looks.count(synthetic.path)
     looks.clear()
