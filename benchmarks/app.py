@@ -16,6 +16,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -58,6 +59,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
     )
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=4, help="pages that each session opens")
+    parser.add_argument(
+        "--of-a-kind", type=int, default=99, help="controls of a kind that are moved on a page"
+    )
     parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
     args = parser.parse_args(argv)
     if not (executable := chromium()):
@@ -79,7 +83,9 @@ def main(argv: Sequence[str]) -> dict[str, Any]:
             figures["first_page_seconds"] / figures["bare_page_seconds"], 2
         )
         with serving(args.workspace, Path(folder)) as (server, memory):
-            figures |= pages_and_controls(browser, server.url, args.pages, args.repeats)
+            figures |= pages_and_controls(
+                browser, server.url, args.pages, args.repeats, args.of_a_kind
+            )
             figures["session1_rss_mb"] = memory.rss
         with serving(args.workspace, Path(folder)) as (server, memory):
             figures |= crowd(browser, server, args.pages, args.sessions, rounds=args.rounds)
@@ -154,7 +160,7 @@ def visited(browser: Browser, url: str, states: Sequence[str]) -> list[float]:
 
 
 def pages_and_controls(
-    browser: Browser, url: str, stems: Sequence[str], repeats: int
+    browser: Browser, url: str, stems: Sequence[str], repeats: int, of_a_kind: int
 ) -> dict[str, Any]:
     """Every page visited by the sidebar and its controls moved, in one session: cold, then warm."""
     app = session(browser, url).open(stems[0])
@@ -172,7 +178,7 @@ def pages_and_controls(
     for stem in stems:
         if len(stems) > 1:
             app.navigate(PAGES[stem].name)
-        for name, act in acts(app):
+        for name, act in acts(app, of_a_kind):
             times = []
             for turn in range(2 * repeats + 2):
                 act(turn)
@@ -195,9 +201,14 @@ def pages_and_controls(
     }
 
 
-def acts(app: App) -> Iterator[tuple[str, Act]]:
-    """The controls of the page that is open, and the switches that its bar keeps in popovers."""
+def acts(app: App, of_a_kind: int) -> Iterator[tuple[str, Act]]:
+    """The first controls of each kind of the page that is open, and the switches that its bar keeps
+    in popovers.
+    """
+    moved: Counter[str] = Counter()
     for key, widget in app.page.evaluate(FIND, ["stMain", list(KINDS)]):
+        if moved[widget] == of_a_kind:
+            continue
         box = app.page.locator(f".{key}").locator(f'[data-testid="{widget}"]')
         if act := {
             "select": _select,
@@ -205,12 +216,14 @@ def acts(app: App) -> Iterator[tuple[str, Act]]:
             "slider": _slider,
             "segmented": _segmented,
         }[KINDS[widget]](app, box):
+            moved[widget] += 1
             yield key.removeprefix("st-key-"), act
     for opener in app.page.locator(".st-key-controls-bar").get_by_test_id("stPopoverButton").all():
         opener.click()
         inside = app.page.get_by_test_id("stPopoverBody")
         inside.wait_for()
-        for key, _ in app.page.evaluate(FIND, ["stPopoverBody", ["stCheckbox"]]):
+        inner = app.page.evaluate(FIND, ["stPopoverBody", ["stCheckbox"]])
+        for key, _ in inner[:of_a_kind]:
             if act := _toggle(app, app.page.locator(f".{key}").get_by_test_id("stCheckbox")):
                 yield key.removeprefix("st-key-"), act
         app.page.keyboard.press("Escape")

@@ -21,7 +21,7 @@ def test_prints_figures_as_json(
 ) -> None:
     monkeypatch.setenv("AIGI_PREPARE", "first")  # few pages: the others would be got ready in vain
     arguments = ["--pages", "overview", "train", "--sessions", "2", "--repeats", "1"]
-    arguments += ["--rounds", "1", "--workspace", str(synthetic_path)]
+    arguments += ["--rounds", "1", "--of-a-kind", "1", "--workspace", str(synthetic_path)]
     with ThreadPoolExecutor(1) as alone:  # another browser's loop may run in this thread
         assert alone.submit(main, ["app", *arguments]).result() == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
