@@ -119,7 +119,6 @@ def test_the_time_announced_grows_as_the_search_does() -> None:
     assert nearest.search_seconds(10**6, 384) == million / 2
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("k", [1, 11])
 def test_products_in_bfloat16_find_what_those_in_float32_do(
     monkeypatch: pytest.MonkeyPatch, k: int
@@ -137,7 +136,8 @@ def test_products_in_bfloat16_find_what_those_in_float32_do(
     np.testing.assert_allclose(shortened.similarity, whole.similarity, atol=1e-6)
     same = (shortened.rows == whole.rows)[np.r_[30:2200, 2201:3000]]  # copies are in any order
     assert same.mean() > 0.99  # equal to the last digit of float32
-=======
+
+
 @pytest.mark.parametrize("count", [40, 120])
 def test_nearest_rows_equal_those_of_numpy(count: int) -> None:
     """In turn, and by a product of matrices."""
@@ -152,4 +152,3 @@ def test_nearest_rows_equal_those_of_numpy(count: int) -> None:
     assert found.tolist() == np.argsort(-expected, axis=1)[:, :9].tolist()
     assert products == pytest.approx(-np.sort(-expected, axis=1)[:, :9], abs=1e-4)
     assert nearest.nearest_rows(queries, vectors[:3], 9)[1].shape == (count, 3)
->>>>>>> eb11383 (Texts are searched where they lie, without a copy in an index; functions that share results name no number of them)
