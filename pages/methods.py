@@ -90,8 +90,8 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
         ),
         differences=(
             "From logistic regression, paired image by image; q by Benjamini-Hochberg over"
-            " all comparisons. The first of the list was chosen on these images, so expect a"
-            " lower value on new ones."
+            " all methods, and apart from these over imported and fine-tuned detectors. The first"
+            " of the list was chosen on these images, so expect a lower value on new ones."
         ),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
         blocks=(
@@ -130,13 +130,6 @@ def one_method(page: ui.Page, table: pd.DataFrame, title: str) -> None:
     """A method beside the board: what it is, and its numbers."""
     chosen = table[table["title"] == title].iloc[0]
     row = boards.rows_of_methods().get(str(chosen["method"]))
-    about = (
-        f"**{ui.name(chosen['title'])}.** {imported.origin(page.workspace, chosen['method'])} A"
-        " single detector is"
-        " measured at its own threshold and compared with logistic regression trained on"
-        " the same generator (on each other generator in turn, if it has seen several or"
-        " none). Scores of one detector per generator are compared as those of methods are."
-    )
     if row:
         one, view = row.method, row.view or results.EMBEDDING
         setting = results.Setting((), view, method=one.name)
@@ -146,6 +139,14 @@ def one_method(page: ui.Page, table: pd.DataFrame, title: str) -> None:
         about = (
             f"**{row.title}.** Source: {ui.inert(one.source)}. Input: {sees}"
             f" Hyperparameters: {ui.inert(one.chosen)} Cost: {ui.inert(one.cost)}"
+        )
+    else:
+        about = (
+            f"**{ui.name(chosen['title'])}.** {imported.origin(page.workspace, chosen['method'])} A"
+            " single detector is measured at its own threshold and compared with logistic"
+            " regression trained on the same generator (on each other generator in turn, if it has"
+            " seen several or none). Scores of one detector per generator are compared as those of"
+            " methods are."
         )
     where = "Out of domain"
     if boards.unknown(table)[table["title"] == title].any():

@@ -280,8 +280,10 @@ def board(workspace: Workspace, progress: Progress | None = None) -> pd.DataFram
     :func:`calibration_of`; ``worst`` (with ``_low`` and ``_high``, which allow for the choice) and
     ``worst_on``, the generator found least by detectors that never saw it; ``difference`` to
     logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
-    ``q_value`` (Benjamini-Hochberg over the methods); ``train_seconds, score_seconds`` of one
-    detector a generator and of all images by all of them, on one thread.
+    ``q_value`` (Benjamini-Hochberg over the methods, and apart from them over imported and
+    fine-tuned detectors, so that these change nothing that is shown of methods);
+    ``train_seconds, score_seconds`` of one detector a generator and of all images by all of them,
+    on one thread.
 
     Imported scores are of one detector a generator, as those of methods are, or of one detector: in
     domain are the generators it was trained on, and it is compared with logistic regression on the
@@ -414,11 +416,16 @@ def with_row(
 
 
 def _with_q(table: pd.DataFrame) -> pd.DataFrame:
-    compared = table["p_value"].notna().to_numpy()
     table = table.assign(q_value=np.nan)
-    if compared.any():
-        table.loc[compared, "q_value"] = q_values(table.loc[compared, "p_value"].to_numpy(float))
+    for family in _families(table):
+        table.loc[family, "q_value"] = q_values(table.loc[family, "p_value"].to_numpy(float))
     return table
+
+
+def _families(table: pd.DataFrame) -> list[pd.Series]:
+    """Rows that are compared and corrected together: methods, and detectors from elsewhere."""
+    compared, elsewhere = table["p_value"].notna(), table["method"].str.startswith(IMPORTED)
+    return [rows for rows in (compared & ~elsewhere, compared & elsewhere) if rows.any()]
 
 
 def _row(
@@ -545,7 +552,8 @@ def stored_board(workspace: Workspace, progress: Progress | None = None) -> pd.D
 
 def _with_what_is_measured(table: pd.DataFrame) -> pd.DataFrame:
     """A stored board; in those of the time before the column ``measured_on`` the end of its title
-    tells a row over all generators."""
+    tells a row over all generators, and all rows were corrected together."""
+    table = _with_q(table)
     if "measured_on" in table:
         return table
     every = table["method"].str.startswith(IMPORTED) & table["title"].str.endswith(UNKNOWN)
@@ -578,9 +586,7 @@ def _rests_on(workspace: Workspace) -> dict[str, str]:
 
 def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     """Which methods are shown to be better than logistic regression, in one sentence."""
-    groups, over = _against_reference(table, show)
-    if kinds := _kinds_compared(table):
-        over += f", of {kinds}"
+    groups, over = _against_reference(table, show), _all_comparisons(table)
     better = groups["higher"]
     if not better:
         return (
@@ -598,8 +604,7 @@ def lead_in_words(table: pd.DataFrame) -> str:
     row = table.set_index("title").loc[highest(table).name]
     if row["method"] == REFERENCE or pd.isna(row["difference"]):
         return ""
-    over = counted(int(table["p_value"].notna().sum()), "comparison")
-    points = difference_of(row, over).points()
+    points = difference_of(row, comparisons_with(table, row)).points()
     return f" Their paired difference is {points}."
 
 
@@ -612,7 +617,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     Args:
         show: how a title is written (escaped, on a page).
     """
-    groups, over = _against_reference(table, show)
+    groups = _against_reference(table, show)
     sentences = [
         f"Significantly {verdict} than logistic regression out of domain:"
         f" {', '.join(groups[key]) or 'none'}."
@@ -620,41 +625,41 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
     ]
     if groups["interval alone"]:
         sentences.append(
-            f"Not significant after correction for {over}, although the interval excludes zero:"
-            f" {'; '.join(groups['interval alone'])}."
+            f"Not significant after correction for {_all_comparisons(table)}, although the interval"
+            f" excludes zero: {'; '.join(groups['interval alone'])}."
         )
-    if kinds := _kinds_compared(table):
-        sentences.append(f"The {over} are of {kinds}.")
     return " ".join(sentences)
 
 
-def _kinds_compared(table: pd.DataFrame) -> str:
-    """What is compared, where it is not methods alone: their number is then another one than that
-    of the comparisons."""
-    compared = table.loc[table["p_value"].notna(), "method"]
-    outside = int(compared.str.startswith(IMPORTED).sum())
-    if not outside:
-        return ""
-    return (
-        f"{counted(len(compared) - outside, 'method')} and"
-        f" {counted(outside, 'imported or fine-tuned detector')}"
-    )
+def comparisons_with(table: pd.DataFrame, row: pd.Series) -> str:
+    """What the q-value of a row is corrected over, in words."""
+    elsewhere = str(row["method"]).startswith(IMPORTED)
+    families = _families(table)
+    n = sum(int(one.sum()) for one in families if _elsewhere(table, one) == elsewhere)
+    of = " of imported or fine-tuned detectors" if elsewhere else " of methods"
+    return counted(n, "comparison") + (of if elsewhere or len(families) > 1 else "")
 
 
-def _against_reference(
-    table: pd.DataFrame, show: Callable[[str], str]
-) -> tuple[dict[str, list[str]], str]:
-    """Titles of methods by what is shown of them, and the number of comparisons in words."""
-    rows = table[table["p_value"].notna()]
-    over = counted(len(rows), "comparison")
+def _elsewhere(table: pd.DataFrame, family: pd.Series) -> bool:
+    return bool(table.loc[family, "method"].str.startswith(IMPORTED).iloc[0])
+
+
+def _all_comparisons(table: pd.DataFrame) -> str:
+    first = [table.loc[family].iloc[0] for family in _families(table)]
+    parts = [comparisons_with(table, row) for row in first]
+    return " and, apart from these, ".join(parts) or counted(0, "comparison")
+
+
+def _against_reference(table: pd.DataFrame, show: Callable[[str], str]) -> dict[str, list[str]]:
+    """Titles of methods by what is shown of them."""
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
-    for _, row in rows.iterrows():
-        finding = difference_of(row, over)
+    for _, row in table[table["p_value"].notna()].iterrows():
+        finding = difference_of(row, comparisons_with(table, row))
         if finding.direction in groups:
             groups[finding.direction].append(show(row["title"]))
         elif not finding.low <= 0 <= finding.high:
             groups["interval alone"].append(f"{show(row['title'])} {finding.points()}")
-    return groups, over
+    return groups
 
 
 def difference_of(row: pd.Series, over: str, what: str = "paired cell") -> Finding:

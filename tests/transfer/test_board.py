@@ -129,11 +129,19 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     assert boards.verdict(table[1:]).startswith("Use logistic regression: no other")
     assert "for d" not in text and "imported" not in text
     table.loc[0, "method"] = f"{boards.IMPORTED}a"
-    assert boards.comparison(table).endswith(
-        "The 4 comparisons are of 3 methods and 1 imported or fine-tuned detector."
-    )
-    assert "4 comparisons" in boards.verdict(table)
-    assert ", of 3 methods and 1 imported or fine-tuned detector" in boards.verdict(table)
+    over = "3 comparisons of methods and, apart from these, 1 comparison of imported or fine-tuned"
+    assert f"after correction for {over} detectors" in boards.comparison(table)
+    assert f"5% FDR over {over} detectors" in boards.verdict(table)
+
+
+def test_imports_change_nothing_that_is_shown_of_methods() -> None:
+    """A bad detector with a tiny p-value made a method beside it significant."""
+    methods = pd.DataFrame({"method": ["a", "b", "c"], "p_value": [0.02, 0.04, np.nan]})
+    bad = pd.DataFrame({"method": [f"{boards.IMPORTED}x", f"{boards.IMPORTED}y"], "p_value": 1e-4})
+    alone = boards._with_q(methods)["q_value"]
+    beside = boards._with_q(pd.concat([methods, bad], ignore_index=True))["q_value"]
+    assert alone[:2].tolist() == [0.04, 0.04] and np.isnan(alone[2])
+    assert beside[:2].tolist() == alone[:2].tolist() and beside[3:].tolist() == [1e-4, 1e-4]
 
 
 def test_blocks_are_by_family_and_calibration_is_of_held_out_images(workspace: Workspace) -> None:

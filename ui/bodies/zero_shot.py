@@ -10,7 +10,6 @@ import streamlit as st
 from aigi_core import figures
 from aigi_core.detectors.methods.zero_shot import ZeroShot, ZeroShotMean, ZeroShotSoftmax
 from aigi_core.metrics import DEFAULT_METRIC
-from aigi_core.statements import counted
 from aigi_core.transfer import board as boards
 from aigi_core.transfer.matrix import TransferMatrix
 from aigi_core.vectors import unit_rows
@@ -77,8 +76,7 @@ def show(page: Page) -> None:
             return
         table = row_beside(page.workspace, way, real, generated)
         own = table[table["method"] == OWN].iloc[0]
-        comparisons = counted(int(table["p_value"].notna().sum()), "comparison")
-        gap = boards.difference_of(own, comparisons, "cell")
+        gap = boards.difference_of(own, boards.comparisons_with(table, own), "cell")
         page.finding(
             f"Out of domain these texts reach a balanced accuracy of **{own['ood']:.3f}**"
             f" (95% interval {own['ood_low']:.3f} to {own['ood_high']:.3f}), AUC"
