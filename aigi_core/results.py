@@ -332,15 +332,18 @@ def _import_options(
     name: str, content: Mapping[str, Any], held: AbstractSet[str]
 ) -> dict[str, Any]:
     """As ``import-scores`` was told, but for generators that are not ``held`` any more; a reversed
-    detector's threshold is kept with its sign turned.
+    detector's threshold is kept with its sign turned. One that a rule chose was not told.
     """
     reverse, threshold = bool(content["reversed"]), float(content["threshold"])
+    by_rule = str(content.get("threshold_from", "")).startswith("chosen")
     seen = ",".join(name for name in content["trained_on"] if name in held)
     trained_on = seen or ("none" if content.get("told") else None)
     return {
         "name": name,
         # Without an exponent: argparse takes -1e-05 for an option.
-        "threshold": np.format_float_positional(-threshold if reverse else threshold, trim="-"),
+        "threshold": None
+        if by_rule
+        else np.format_float_positional(-threshold if reverse else threshold, trim="-"),
         "trained_on": trained_on,
         "reversed": reverse,
     }

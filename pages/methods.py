@@ -40,6 +40,7 @@ def board_by_encoder(names: tuple[str, ...], encodings: tuple[Workspace, ...]) -
 READ = (
     "title",
     "measured_on",
+    "threshold_from",
     "ood",
     "all_generators",
     "difference",
@@ -52,6 +53,13 @@ READ = (
 )
 """Columns of the board that are shown beside each other."""
 OTHER_CELLS = " The last rows were measured on other generators: do not rank them with the rest."
+
+
+def thresholds_in_words(table: pd.DataFrame) -> dict[str, str]:
+    """What the protocol says of thresholds, where a row's is not that of a method."""
+    if not (words := boards.thresholds_in_words(table, ui.name)):
+        return {}
+    return {"thresholds": f"Of methods: their own. {words}"}
 
 
 def show(page: ui.Page, table: pd.DataFrame) -> None:
@@ -93,6 +101,7 @@ def show(page: ui.Page, table: pd.DataFrame) -> None:
             " all methods, and apart from these over imported and fine-tuned detectors. The first"
             " of the list was chosen on these images, so expect a lower value on new ones."
         ),
+        **thresholds_in_words(table),
         intervals=intervals_in_words(DEFAULT_METRIC, "difference", "largest"),
         blocks=(
             "Out of domain, by whether the tested generator is of the training generator's family"
@@ -142,8 +151,8 @@ def one_method(page: ui.Page, table: pd.DataFrame, title: str) -> None:
         )
     else:
         about = (
-            f"**{ui.name(chosen['title'])}.** {imported.origin(page.workspace, chosen['method'])} A"
-            " single detector is measured at its own threshold and compared with logistic"
+            f"**{ui.name(chosen['title'])}.** {imported.origin(page.workspace, chosen['method'])}"
+            f" {boards.threshold_of_row(chosen)} A single detector is compared with logistic"
             " regression trained on the same generator (on each other generator in turn, if it has"
             " seen several or none). Scores of one detector per generator are compared as those of"
             " methods are."
@@ -170,7 +179,9 @@ def parts_of(page: ui.Page, table: pd.DataFrame) -> None:
     def all_numbers() -> None:
         split = boards.by_what_is_measured(table)
         with page.section(text=boards.comparison(table, ui.name)):
-            page.table("board", split.drop(columns="method"), shown=READ)
+            named = bool(boards.thresholds_in_words(table))
+            read = [one for one in READ if one != "threshold_from" or named]
+            page.table("board", split.drop(columns="method"), shown=read)
 
     def by_encoder() -> None:
         with page.section(

@@ -27,7 +27,7 @@ from aigi_core.record import read_json
 from aigi_core.statements import counted, part_counted
 from aigi_core.terminal import progress_line
 from aigi_core.transfer.finetuned import Run, captions_of, store_runs
-from aigi_core.transfer.imported import import_scores
+from aigi_core.transfer.imported import OWN, import_scores
 from aigi_core.workspace import (
     Workspace,
     digest_of,
@@ -273,6 +273,7 @@ def _on_the_board(
         reading="as is",
         seconds=seconds,
         origin="finetune",
+        threshold_from=OWN,
     )
     return f"{done} {row}"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aigi_core.detectors.published import SEEN, published_detector
-from aigi_core.transfer.imported import import_scores
+from aigi_core.transfer.imported import OWN, import_scores
 from aigi_core.workspace import Workspace, exclusive
 from precompute.import_scores import add_naming, where_shown
 from precompute.options import add_shared, file_to_write
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             trained_on=args.trained_on,
             reading=args.reading,
             origin="import-detector",
+            threshold_from=OWN,
         )
     sentence += where_shown(workspace)
     if args.out:

@@ -12,7 +12,13 @@ from aigi_core.errors import AigiError
 from aigi_core.manifest import REAL
 from aigi_core.statements import counted, part_counted
 from aigi_core.transfer.board import REFERENCE, measured_methods
-from aigi_core.transfer.imported import KEYS, import_scores, matched_scores
+from aigi_core.transfer.imported import (
+    CHOSEN,
+    GIVEN,
+    KEYS,
+    import_scores,
+    matched_scores,
+)
 from aigi_core.workspace import Workspace, exclusive
 from precompute.ingest.answers import parse_columns
 from precompute.ingest.tables import read_scores
@@ -82,10 +88,11 @@ def run(args: argparse.Namespace) -> int:
     matched, mistakes, left_out = matched_scores(
         workspace, keys, scores, by, ignore_unknown=args.ignore_unknown
     )
-    threshold, how = args.threshold, ""
+    threshold = args.threshold
+    source, how = GIVEN, ""
     if threshold is None:
         try:
-            threshold, how = threshold_on_real_images(
+            threshold, source, how = threshold_on_real_images(
                 workspace, matched, args.reading == "reversed"
             )
         except AigiError as error:  # said with the other mistakes
@@ -101,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
                 trained_on=args.trained_on,
                 reading=args.reading,
                 mistakes=mistakes,
+                threshold_from=source,
             )
             + how
             + left_out
@@ -120,8 +128,8 @@ def where_shown(workspace: Workspace) -> str:
 
 def threshold_on_real_images(
     workspace: Workspace, scores: np.ndarray, reverse: bool
-) -> tuple[float, str]:
-    """A threshold that no fake took part in, and the sentence that says so.
+) -> tuple[float, str, str]:
+    """A threshold that no fake took part in, where it comes from, and the sentence that says so.
 
     Args:
         scores: [N], NaN where an image has none.
@@ -150,4 +158,5 @@ def threshold_on_real_images(
     expected = f"{limit.rate:.1%} false alarms are expected, by {n}"
     if tied > 1:  # so many are not beyond it that the rate is not reached
         expected = f"at most {expected}: {above:,} lie beyond it, {tied:,} have exactly this score"
-    return threshold, f" Threshold {threshold:g}: {expected}."
+    source = f"{CHOSEN} {limit.rate:.1%} false alarms on {n}"
+    return threshold, source, f" Threshold {threshold:g}: {expected}."

@@ -22,13 +22,16 @@ from aigi_core.errors import AigiError, WorkspaceError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.results import ResultKind, StoredResult
 from aigi_core.significance import q_values
-from aigi_core.statements import Finding, agreeing, counted
+from aigi_core.statements import Finding, agreeing, counted, estimated
 from aigi_core.transfer.bootstrap import Resample
 from aigi_core.transfer.difference import MatrixDifference, difference
 from aigi_core.transfer.imported import (
+    CHOSEN,
+    OWN,
     imported_names,
     imported_rows,
     stored_import,
+    threshold_in_words,
     training_told,
 )
 from aigi_core.transfer.matrix import (
@@ -71,6 +74,9 @@ OTHER_VIEWS: dict[str, tuple[str, FeatureView, str]] = {
 """Rows beside every method on its own view, as the field uses them: the unnormalised embedding of
 Ojha et al. 2023, the normalised vector before the projection of Cozzolino et al. 2024."""
 
+OPERATING_POINTS = (
+    "Balanced accuracy compares operating points: another threshold gives another difference."
+)
 ENDS = ("", "_low", "_high", "_chance")
 NOT_CALIBRATED = {f"calibration{ood}{end}": np.nan for ood in ("", "_ood") for end in ENDS}
 
@@ -273,17 +279,18 @@ def _family_cells(
 def board(workspace: Workspace, progress: Progress | None = None) -> pd.DataFrame:
     """One row a method, best out of domain first.
 
-    Columns ``method, title, measured_on`` (:data:`UNSEEN`, or :data:`ALL`); ``in_domain``,
-    ``ood``, ``auc``, ``real``, ``fake`` with ``_low`` and ``_high`` (balanced accuracy in domain;
-    the others out of domain), ``cells``; the blocks ``same_family`` and ``other_family`` (out of
-    domain, the tested generator's family trained on or not) with their bounds and ``_cells``;
-    :func:`calibration_of`; ``worst`` (with ``_low`` and ``_high``, which allow for the choice) and
-    ``worst_on``, the generator found least by detectors that never saw it; ``difference`` to
-    logistic regression out of domain, paired image by image, with ``_low, _high, p_value`` and
-    ``q_value`` (Benjamini-Hochberg over the methods, and apart from them over imported and
-    fine-tuned detectors, so that these change nothing that is shown of methods);
-    ``train_seconds, score_seconds`` of one detector a generator and of all images by all of them,
-    on one thread.
+    Columns ``method, title, measured_on`` (:data:`UNSEEN`, or :data:`ALL`), ``threshold_from`` (the
+    threshold in words, and where it comes from); ``in_domain``, ``ood``, ``auc``, ``real``,
+    ``fake`` with ``_low`` and ``_high`` (balanced accuracy in domain; the others out of domain),
+    ``cells``; the blocks ``same_family`` and ``other_family`` (out of domain, the tested
+    generator's family trained on or not) with their bounds and ``_cells``; :func:`calibration_of`;
+    ``worst`` (with ``_low`` and ``_high``, which allow for the choice) and ``worst_on``, the
+    generator found least by detectors that never saw it; ``difference`` to logistic regression out
+    of domain, paired image by image, with ``_low, _high, p_value`` and ``q_value``
+    (Benjamini-Hochberg over the methods, and apart from them over imported and fine-tuned
+    detectors, so that these change nothing that is shown of methods); ``auc_difference`` (with its
+    bounds), the same in AUC, where :func:`by_rule` chose the threshold; ``train_seconds,
+    score_seconds`` of one detector a generator and of all images by all of them, on one thread.
 
     Imported scores are of one detector a generator, as those of methods are, or of one detector: in
     domain are the generators it was trained on, and it is compared with logistic regression on the
@@ -398,10 +405,11 @@ def _imported_row(
     if seen is None and matrix.in_domain.all():
         raise AigiError(ONE_GENERATOR)
     seconds = stored_import(workspace, title).about.get("seconds", {})
+    threshold = threshold_in_words(workspace, title)
     if training_told(workspace, title):
-        return _row(title, matrix, reference, seen, seconds) | NOT_CALIBRATED
+        return _row(title, matrix, reference, seen, seconds, threshold) | NOT_CALIBRATED
     # no difference out of domain can be claimed of it
-    row = _row(f"{title}{UNKNOWN}", matrix, None, seen, seconds)
+    row = _row(f"{title}{UNKNOWN}", matrix, None, seen, seconds, threshold)
     return row | NOT_CALIBRATED | {"measured_on": ALL}
 
 
@@ -434,6 +442,7 @@ def _row(
     reference: TransferMatrix | None,
     seen: Sequence[str] | None,
     seconds: Mapping[str, float],
+    threshold: str = OWN,
 ) -> dict[str, object]:
     """What a board says of one matrix; ``seen``: the generators that its one detector has seen,
     None where there is one detector a generator. Without a ``reference``, nothing is compared."""
@@ -446,7 +455,7 @@ def _row(
         same = np.array([names == tuple(seen) for names in matrix.train])
         if same.any():  # else what is compared would be the choice of training generators
             paired = paired & same[:, None]
-    row: dict[str, object] = {"title": title, "measured_on": UNSEEN}
+    row: dict[str, object] = {"title": title, "measured_on": UNSEEN, "threshold_from": threshold}
     blocks = _family_cells(own, outside, seen)
     for column, metric, cells in (
         ("in_domain", DEFAULT_METRIC, inside),
@@ -463,14 +472,19 @@ def _row(
     assert worst  # there are cells out of domain
     row |= {"cells": int(outside.sum()), "worst_on": worst.name}
     row |= {"worst": worst.value, "worst_low": worst.low, "worst_high": worst.high}
-    change = None
+    change = ranking = None
     if reference is not None and matrix is not reference:
         change = difference(matrix, reference, DEFAULT_METRIC).mean(paired)
+        if CHOSEN in threshold:  # as operating points differ by the rule alone
+            ranking = difference(matrix, reference, "auc").mean(paired)
     row |= {
         "difference": change.value if change else np.nan,
         "difference_low": change.low if change else np.nan,
         "difference_high": change.high if change else np.nan,
         "p_value": change.p_value if change else np.nan,
+        "auc_difference": ranking.value if ranking else np.nan,
+        "auc_difference_low": ranking.low if ranking else np.nan,
+        "auc_difference_high": ranking.high if ranking else np.nan,
     }
     return row | {
         f"{step}_seconds": float(seconds.get(step, np.nan)) for step in ("train", "score")
@@ -503,6 +517,40 @@ def on_the_same_cells(table: pd.DataFrame) -> pd.DataFrame:
 def unknown(table: pd.DataFrame) -> pd.Series:
     """Which rows of a board are of detectors whose training generators are not known."""
     return table["measured_on"] == ALL
+
+
+def by_rule(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a board are of imported scores whose threshold a rule chose here."""
+    return table["threshold_from"].str.contains(CHOSEN, regex=False)
+
+
+def threshold_of_row(row: pd.Series) -> str:
+    """What a row of an imported detector says of its threshold, and of its ranking beside it, in
+    sentences; empty where the threshold is that of a method.
+    """
+    if row["threshold_from"] == OWN:
+        return ""
+    said = f"It is measured at a threshold of {row['threshold_from']}."
+    if CHOSEN not in row["threshold_from"]:
+        return f"{said} {OPERATING_POINTS}"
+    auc = Finding.of_row(row, "auc", n=int(row["cells"]))
+    ranking = f"AUC, which ranks images without a threshold, is {estimated(auc, 'cell')}"
+    if pd.notna(row["auc_difference"]):
+        ranking += f"; {_by_ranking(row)}"
+    return f"{said} {OPERATING_POINTS} {ranking}."
+
+
+def thresholds_in_words(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
+    """The thresholds of a board's imported detectors, for how the numbers are made; empty where
+    there are none."""
+    rows = table[table["threshold_from"] != OWN]
+    each = [f"{show(row['title'])}: {row['threshold_from']}" for _, row in rows.iterrows()]
+    return f"{'; '.join(each)}. {OPERATING_POINTS}" if each else ""
+
+
+def _by_ranking(row: pd.Series) -> str:
+    change = Finding.of_row(row, "auc_difference", n=int(row["cells"]), what="paired cell")
+    return f"its paired difference in AUC to logistic regression is {change.points()}"
 
 
 def where_measured(table: pd.DataFrame) -> str:
@@ -544,20 +592,32 @@ def stored_board(workspace: Workspace, progress: Progress | None = None) -> pd.D
     try:
         stored = results.load(workspace, BOARD, {})
         if stored.content.get("rests_on") == _rests_on(workspace):
-            return _with_what_is_measured(stored.table("board"))
+            return _with_later_columns(stored.table("board"), workspace)
     except WorkspaceError:
         pass  # not stored, or damaged
     return board(workspace, progress)
 
 
-def _with_what_is_measured(table: pd.DataFrame) -> pd.DataFrame:
+def _with_later_columns(table: pd.DataFrame, workspace: Workspace) -> pd.DataFrame:
     """A stored board; in those of the time before the column ``measured_on`` the end of its title
-    tells a row over all generators, and all rows were corrected together."""
+    tells a row over all generators, thresholds stand beside the imported scores, and all rows were
+    corrected together.
+    """
     table = _with_q(table)
-    if "measured_on" in table:
-        return table
-    every = table["method"].str.startswith(IMPORTED) & table["title"].str.endswith(UNKNOWN)
-    table.insert(2, "measured_on", np.where(every, ALL, UNSEEN))
+    imported = table["method"].str.startswith(IMPORTED)
+    if "measured_on" not in table:
+        every = imported & table["title"].str.endswith(UNKNOWN)
+        table.insert(2, "measured_on", np.where(every, ALL, UNSEEN))
+    if "threshold_from" not in table:
+        names = table["method"].str.removeprefix(IMPORTED)
+        words = [
+            threshold_in_words(workspace, name) if one else OWN
+            for name, one in zip(names, imported, strict=True)
+        ]
+        table.insert(3, "threshold_from", words)
+        at = list(table.columns).index("p_value") + 1
+        for end in reversed(("", "_low", "_high")):  # no rule was recorded for any threshold
+            table.insert(at, f"auc_difference{end}", np.nan)
     return table
 
 
@@ -618,6 +678,7 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
         show: how a title is written (escaped, on a page).
     """
     groups = _against_reference(table, show)
+    compared = table[table["p_value"].notna() & by_rule(table)]
     sentences = [
         f"Significantly {verdict} than logistic regression out of domain:"
         f" {', '.join(groups[key]) or 'none'}."
@@ -628,6 +689,11 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             f"Not significant after correction for {_all_comparisons(table)}, although the interval"
             f" excludes zero: {'; '.join(groups['interval alone'])}."
         )
+    sentences += [
+        f"{show(row['title'])} is measured at a threshold of {row['threshold_from']}, so balanced"
+        f" accuracy compares operating points; {_by_ranking(row)}."
+        for _, row in compared.iterrows()
+    ]
     return " ".join(sentences)
 
 
@@ -653,12 +719,14 @@ def _all_comparisons(table: pd.DataFrame) -> str:
 def _against_reference(table: pd.DataFrame, show: Callable[[str], str]) -> dict[str, list[str]]:
     """Titles of methods by what is shown of them."""
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "interval alone": []}
-    for _, row in table[table["p_value"].notna()].iterrows():
+    rows = table[table["p_value"].notna()]
+    for (_, row), ruled in zip(rows.iterrows(), by_rule(rows), strict=True):
         finding = difference_of(row, comparisons_with(table, row))
+        title = show(row["title"]) + " (at a threshold chosen by a rule)" * bool(ruled)
         if finding.direction in groups:
-            groups[finding.direction].append(show(row["title"]))
+            groups[finding.direction].append(title)
         elif not finding.low <= 0 <= finding.high:
-            groups["interval alone"].append(f"{show(row['title'])} {finding.points()}")
+            groups["interval alone"].append(f"{title} {finding.points()}")
     return groups
 
 

@@ -32,6 +32,10 @@ ORIGINS = {
 }
 """Jobs that store scores, and what they are of, in a sentence."""
 UNKNOWN_ORIGIN = "Its scores were imported."
+OWN, GIVEN, NOT_RECORDED = "its own", "given at its import", "of unrecorded origin"
+"""Where a threshold comes from: of the detector itself (log-odds of 0); of who imported it."""
+CHOSEN = "chosen at"
+"""How the words begin for a threshold that a rule set on images of the workspace."""
 HOW_TO_TELL = "import it again with --trained-on G1,G2 (or --trained-on none) to say them"
 
 
@@ -152,6 +156,7 @@ def import_scores(
     seconds: Mapping[str, float] | None = None,
     mistakes: Sequence[str] = (),
     origin: str = KIND.job,
+    threshold_from: str = GIVEN,
 ) -> str:
     """Store scores of all kept images (:func:`matched_scores`); returns a sentence.
 
@@ -164,6 +169,7 @@ def import_scores(
         reading: ``check`` stops where most generators have an AUC below one half.
         mistakes: those that are known already; with any, nothing is stored.
         origin: the job that has them, of :data:`ORIGINS`.
+        threshold_from: :data:`OWN`, :data:`GIVEN`, or words that begin with :data:`CHOSEN`.
 
     Scores of before under the same name are replaced, which is said.
 
@@ -202,6 +208,7 @@ def import_scores(
         {"scores.npz": {"test": filled[:, test] if each else filled[0, test]}},
         content={
             "threshold": sign * threshold,
+            "threshold_from": threshold_from,
             "trained_on": sorted(set(trained_on or ())),
             "told": each or trained_on is not None,
             "reversed": reading == "reversed",
@@ -295,6 +302,18 @@ def origin_in_words(workspace: Workspace, name: str) -> str:
     are imported ones."""
     origin = str(stored_import(workspace, name).about.get("origin", ""))
     return ORIGINS.get(origin, UNKNOWN_ORIGIN)
+
+
+def threshold_in_words(workspace: Workspace, name: str) -> str:
+    """The threshold of stored scores, as these were given, and where it comes from; of results of
+    the time before this was recorded it is known where a detector was imported or fine-tuned.
+    """
+    stored = stored_import(workspace, name)
+    known = stored.about.get("origin") in ("import-detector", "finetune")
+    own = known or bool(stored.about.get("seconds"))  # that a job computed itself
+    source = stored.content.get("threshold_from") or (OWN if own else NOT_RECORDED)
+    sign = -1.0 if stored.content.get("reversed") else 1.0
+    return f"{sign * float(stored.content['threshold']) + 0.0:.4g}, {source}"
 
 
 def training_told(workspace: Workspace, name: str) -> bool:

@@ -80,7 +80,12 @@ def test_imported_scores_of_an_unknown_training_set(
     assert not app.exception and not app.error and not app.warning
     assert "Of all cells its lowest" in text_of(app)
     assert "computed elsewhere and imported (job import-scores)" in text_of(app)
+    assert "measured at a threshold of 0, given at its import" in text_of(app)
+    assert "measured at its own threshold" not in text_of(app)
     assert axes_of(app) == ["Balanced accuracy out of domain or over all generators"]
+    link = {"part": "Compare two", "detector_a": f"lab{UNKNOWN}"}
+    app = open_app(workspace.path, "methods", **link)
+    assert "A's threshold is 0, given at its import. Balanced accuracy compares" in text_of(app)
     app = open_app(workspace.path, "methods", part="All numbers")
     [table] = [one.set_index(one.columns[0]) for one in tables(app) if "OOD" in one]
     filled = (table[["OOD", "all generators"]] != "–").to_dict("list")

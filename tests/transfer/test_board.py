@@ -81,7 +81,8 @@ def test_a_board_stored_without_what_its_rows_are_measured_on_is_read(
         "imported: lab": boards.ALL,
     }
     with monkeypatch.context() as before:  # as it was stored before it had the column
-        before.setattr(boards, "board", lambda workspace: new.drop(columns="measured_on"))
+        later = [one for one in new if one.startswith(("measured_on", "threshold", "auc_diff"))]
+        before.setattr(boards, "board", lambda workspace: new.drop(columns=later))
         boards.save_board(workspace)
     with monkeypatch.context() as patched:
         patched.setattr(boards, "board", lambda *asked: pytest.fail("it was computed"))
@@ -113,7 +114,7 @@ def test_a_claim_needs_the_interval_and_the_q_value() -> None:
     rows = [("a", 0.1, 0.05, 0.2, 0.01), ("b", -0.1, -0.2, -0.05, 0.01)]
     rows += [("c", -0.1, -0.2, -0.01, 0.2), ("d", 0.1, -0.1, 0.2, 0.9), ("e", *[np.nan] * 4)]
     names = ["title", "difference", "difference_low", "difference_high", "q_value"]
-    table = pd.DataFrame(rows, columns=names).assign(cells=6)
+    table = pd.DataFrame(rows, columns=names).assign(cells=6, threshold_from="its own")
     table["p_value"] = table["q_value"]
     table["method"] = table["title"]
     text = boards.comparison(table)

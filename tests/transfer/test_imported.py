@@ -1,6 +1,7 @@
 """Imported scores: matched, checked, and a row of the board."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from aigi_core.transfer import board as boards
 from aigi_core.transfer.imported import (
     _as_named_now,
     imported_matrix,
+    imported_rows,
     matched_scores,
     stored_import,
     training_told,
@@ -83,6 +85,46 @@ def test_without_a_threshold_real_validation_images_set_it(
     table[~real].to_csv(file, index=False)
     assert main(base) == 2
     assert "give --threshold, or score them too" in capsys.readouterr().err
+
+
+def test_a_threshold_that_a_rule_chose_is_not_called_the_detector_s_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    boards.measure_method(workspace, "logistic")
+    seen = workspace.domains.generators[0]
+    file = tmp_path / "chosen.csv"
+    assert run(workspace, table_of(workspace, seen), tmp_path / "given.csv") == 0
+    table_of(workspace, seen).to_csv(file, index=False)
+    base = ["import-scores", "--workspace", str(workspace.path), str(file)]
+    assert main([*base, "--trained-on", seen]) == 0
+    table = boards.board(workspace)
+    rows = table.set_index("method")
+    chosen = rows.loc["imported: chosen"]
+    assert rows.loc["logistic", "threshold_from"] == "its own"
+    assert rows.loc["imported: given", "threshold_from"] == "0, given at its import"
+    assert re.fullmatch(
+        r"-?[\d.e-]+, chosen at [\d.]+% false alarms on \d+ real validation images",
+        chosen["threshold_from"],
+    )
+    said = boards.comparison(table)
+    assert f"chosen is measured at a threshold of {chosen['threshold_from']}" in said
+    assert "compares operating points; its paired difference in AUC to logistic" in said
+    assert "given is measured" not in said
+    ranking = boards.threshold_of_row(chosen)
+    assert chosen["threshold_from"] in ranking and f"**{chosen['auc']:.3f}**" in ranking
+    assert boards.threshold_of_row(rows.loc["logistic"]) == ""
+    # the same generator trained on: paired with that row of logistic regression alone
+    matrix, _ = imported_rows(workspace, "chosen", ["auc"])
+    own = boards.stored_measured(workspace, "logistic").matrix(workspace, ["auc"])
+    k = list(workspace.domains.generators).index(seen)
+    expected = (matrix.values["auc"] - own.values["auc"])[k][~own.in_domain[k]].mean()
+    assert chosen["auc_difference"] == pytest.approx(expected, abs=1e-9)
+    assert rows["auc_difference"].notna().sum() == 1
+    table["q_value"], table["difference_high"] = 0.001, -0.05
+    table["difference"], table["difference_low"] = -0.1, -0.2
+    assert "domain: chosen (at a threshold chosen by a rule)." in boards.comparison(table).replace(
+        "Logistic regression, ", ""
+    )
 
 
 def test_columns_of_other_names_are_named(

@@ -12,6 +12,7 @@ from aigi_core.errors import NotMadeError
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, counted, estimated, part_counted
 from aigi_core.transfer import board as boards
+from aigi_core.transfer.imported import threshold_in_words
 from aigi_core.workspace import Workspace
 from ui.toolkit.controls import distinct
 from ui.toolkit.jobs import step
@@ -32,6 +33,12 @@ def board(workspace: Workspace) -> pd.DataFrame:
 @cached
 def compared(first: Workspace, a: str, second: Workspace, b: str) -> boards.Compared:
     return boards.compare((first, a), (second, b))
+
+
+@cached
+def threshold(workspace: Workspace, row: str) -> str:
+    """The threshold of an imported row of the board, and where it comes from."""
+    return threshold_in_words(workspace, row.removeprefix(boards.IMPORTED))
 
 
 def _detectors(page: Page, table: pd.DataFrame) -> dict[str, tuple[Workspace, str]]:
@@ -84,6 +91,13 @@ def show(page: Page, table: pd.DataFrame) -> None:
             f" accuracy {estimated(means[0], 'cell')} and B ({name(second)})"
             f" {estimated(means[1], 'cell')}. {claim}: A minus B is {verdict.points()}."
         )
+        thresholds = [
+            f"{one}'s threshold is {threshold(workspace, row)}."
+            for one, (workspace, row) in (("A", known[first]), ("B", known[second]))
+            if row.startswith(boards.IMPORTED)
+        ]
+        if thresholds:
+            page.finding(f"{' '.join(thresholds)} {boards.OPERATING_POINTS}")
         sure = both.change.q_value < ALPHA
         higher = int((sure & (both.change.values > 0)).sum())
         page.finding(

@@ -28,6 +28,7 @@ def origin(workspace: Workspace, method: str) -> str:
 SHOWN = (
     "title",
     "measured_on",
+    "threshold_from",
     "ood",
     "all_generators",
     "in_domain",
@@ -69,8 +70,9 @@ def show(page: Page, missing: NotMadeError) -> None:
         ]
     )
     page.protocol(
-        detectors="Scores that were not computed by a method of this app, at their own"
-        " threshold. Sorted by name, not by accuracy.",
+        detectors="Scores that were not computed by a method of this app. Sorted by name, not by"
+        " accuracy.",
+        thresholds=boards.thresholds_in_words(table, name),
         testing=(
             "Each generator's test fakes against the real test images of its own pools; out of"
             " domain: the detector never saw the generator."

@@ -75,6 +75,11 @@ TITLES: dict[str, tuple[str, str]] = {
         "Generators that the detector has not seen (out of domain); all of them where it is not"
         " known what an imported detector was trained on: then no column is out of domain.",
     ),
+    "threshold_from": (
+        "threshold",
+        "Scores above it mean fake, and where it comes from. Balanced accuracy compares operating"
+        " points, AUC rankings.",
+    ),
     "rho": ("Spearman's ρ", "Rank correlation."),
     "ece": ("ECE", "Expected calibration error."),
     "cramers_v": ("Cramér's V", "Strength of the association with the label: 0 none, 1 full."),
