@@ -9,9 +9,14 @@ import streamlit as st
 
 import ui
 from aigi_core import figures
-from aigi_core.geometry.isotropy import pair_changes, rank_correlation_of_pairs
+from aigi_core.geometry.isotropy import (
+    against_random,
+    fewest_beyond_random,
+    pair_changes,
+    rank_correlation_of_pairs,
+)
 from aigi_core.metrics import DEFAULT_METRIC, intervals_in_words
-from aigi_core.statements import ALPHA, Finding, counted, number, part_counted
+from aigi_core.statements import Finding, counted, number, part_counted
 from aigi_core.transfer import d_eval_rows
 from aigi_core.workspace import Workspace
 from ui import results
@@ -57,13 +62,13 @@ with ui.page(__file__) as page:
     )
     if measure == "mean_cosine":
         verdict = verdict.replace("a more even space", "a higher mean cosine")
-    every = atlas.geometry[atlas.geometry["measure"] == measure]
-    rises = every["after"] > every["before"]
-    surprising = (every["p_value"] < ALPHA) & (every["after"] > every["random"])
+    every = against_random(atlas.geometry, measure)
+    rises, above = every["after"] > every["before"], int(every["above"].sum())
+    removals = atlas.stored.parameters["controls"]
     page.answer(
-        f"Removal raises {title} for **{part_counted(rises.sum(), len(every), 'pair')}**, but"
-        " for only"
-        f" **{int(surprising.sum())}** beyond what random removals do. Link with transfer:"
+        f"Removal raises {title} for **{part_counted(rises.sum(), len(every), 'pair')}**;"
+        f" for **{above or 'none'}** of them this is shown to go beyond what random removals do (5%"
+        " FDR). Link with transfer:"
         f" {verdict}. Spearman's correlation of the two changes, of {title} and of balanced"
         f" accuracy out of domain: {related.numbers(2)}; the interval resamples generators."
     )
@@ -81,9 +86,14 @@ with ui.page(__file__) as page:
             ui.Stat(f"{title} rises", f"{int(rises.sum())}", f"of {counted(len(every), 'pair')}"),
             ui.Stat(
                 "Beyond random",
-                f"{int(surprising.sum())}",
-                f"of {counted(len(every), 'pair')}, each at p < .05",
-                help="By chance alone, about 1 pair in 40 would.",
+                f"{above}",
+                f"of {counted(len(every), 'pair')}, at 5% FDR",
+                help=(
+                    f"The p-values of all pairs are corrected together. With {removals} random"
+                    " removals for each pair, a pair is counted only where at least"
+                    f" {fewest_beyond_random(len(every), removals)} of {len(every)} lie beyond all"
+                    " of theirs."
+                ),
             ),
         ]
     )
@@ -93,7 +103,11 @@ with ui.page(__file__) as page:
             " 1) / (components - 1), equal to the published algorithm. IsoScore*: the same after"
             " shrinkage towards the identity (zeta 0.2)."
         ),
-        random="200 removals of as many random components for each pair.",
+        random=(
+            f"{counted(removals, 'removal')} of as many random components for each pair. Beyond"
+            " random: the two-sided p-value of each pair against its own, corrected over all pairs"
+            " (Benjamini-Hochberg, false discovery rate 5%)."
+        ),
         generalisation=(
             "How much removing the pair's components (page Components) changes OOD"
             " balanced accuracy on D_eval."

@@ -25,6 +25,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.training import train
 from aigi_core.errors import AigiError
 from aigi_core.explain.nameability import nameability
+from aigi_core.geometry.isotropy import against_random
 from aigi_core.intervals import mean_interval
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, allows_for_choice, counted, number, p_text, span
@@ -357,13 +358,10 @@ class Report:
         )
         gain = change.set_index(["a", "b"])["change"]
         for measure, part in table.groupby("measure", sort=False):
-            sure = part["p_value"] < ALPHA
+            shown = against_random(table, str(measure))
             rise = part.set_index(["a", "b"])
             both = spearmanr((rise["after"] - rise["before"]).loc[gain.index], gain)
-            beyond = (
-                f"{(sure & (part['after'] > part['random'])).sum()} above,"
-                f" {(sure & (part['after'] < part['random'])).sum()} below"
-            )
+            beyond = f"{shown['above'].sum()} above, {shown['below'].sum()} below"
             rows.append(
                 [
                     str(measure),
@@ -374,7 +372,7 @@ class Report:
             )
         header = columns(
             "measure | before | after | as many random components | "
-            "pairs beyond random (p < .05) | "
+            "pairs beyond random (q < .05) | "
             "Spearman of its change with the change in balanced accuracy, out-of-domain"
         )
         return [header, *rows]

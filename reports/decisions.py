@@ -18,6 +18,7 @@ from aigi_core.detectors.residual import train_residual
 from aigi_core.detectors.training import TrainingImages, train, train_detectors
 from aigi_core.explain.cached import load_words
 from aigi_core.explain.lexicon import Lexicon
+from aigi_core.geometry.isotropy import against_random
 from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.statements import ALPHA, counted
 from aigi_core.transfer.atlas import Atlas
@@ -233,15 +234,14 @@ class DecisionTables:
         ]
 
     def _isotropy(self) -> Rows:
-        table = self._atlas.geometry
-        mine = table[table["measure"] == "isoscore"]
+        mine = against_random(self._atlas.geometry, "isoscore")
         rises, chance = (mine["change"], mine["after"] - mine["random"])
-        beyond = int((mine["after"] > mine["random_high"]).sum())
+        beyond = int(mine["above"].sum())
         return [
             [
                 "no random removals beside it",
                 "IsoScore after the search, beyond as many random removals",
-                f"{chance.mean():+.4f} on average, {beyond} of {len(mine)} above their range",
+                f"{chance.mean():+.4f} on average, {beyond} of {len(mine)} above them (q < .05)",
                 f"{rises.mean():+.4f} on average, {int((rises > 0).sum())} of {len(mine)} rise",
                 f"{rises.mean() - chance.mean():+.4f}",
                 counted(len(mine), "search"),

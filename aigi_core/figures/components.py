@@ -15,7 +15,7 @@ from aigi_core.figures.matrix import heatmap
 from aigi_core.figures.theme import LIGHT, Theme, error_bars, finish
 from aigi_core.figures.tooltips import measured, tip
 from aigi_core.statements import ALPHA, counted, p_text
-from aigi_core.transfer import METRICS, highest_change
+from aigi_core.transfer import METRICS, highest_pair
 from aigi_core.transfer.atlas import StoredElimination
 
 MEASURES = {
@@ -114,14 +114,14 @@ def pair_map(
             frame.loc[row, column], hover.loc[row, column] = p["change"], text
             unsure.loc[row, column] = not p["q_value"] < ALPHA
     sure = pairs[pairs["q_value"] < ALPHA]
-    best = highest_change(pairs)
+    best = highest_pair(pairs)
     alt = (
         f"Change of OOD {METRICS[metric].in_words} by the removal of each of"
         f" {counted(len(pairs), 'pair')}; {int((sure['change'] > 0).sum())} improve and"
         f" {int((sure['change'] < 0).sum())} worsen at a false discovery rate of 5%."
     )
     if best:
-        alt += f" Highest: {best.name}, {best.numbers(signed=True)}."
+        alt += f" Highest: {best[0]['a']} with {best[0]['b']}, {best[1].points()}."
     return heatmap(
         frame,
         alt=alt,

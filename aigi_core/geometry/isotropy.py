@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 
 from aigi_core.errors import AigiError
 from aigi_core.resampling import pair_weights, percentile_interval
+from aigi_core.significance import q_values
+from aigi_core.statements import ALPHA
 
 
 def pair_changes(
@@ -56,6 +58,30 @@ def pair_changes(
     )
     of_metric = ["a", "b", "change", "change_low", "change_high", "n", "kept"]
     return shape[["a", "b"]].assign(geometry=moved, **ends).merge(worth[of_metric], on=["a", "b"])
+
+
+def against_random(geometry: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The rows of one measure with ``q_value`` (``p_value`` after Benjamini-Hochberg over all
+    pairs) and ``above`` and ``below``: whether removal gives more, or less, than as many random
+    ones do, at a false discovery rate of 5%.
+
+    Args:
+        geometry: the table of an atlas.
+    """
+    mine = geometry[geometry["measure"] == measure]
+    q = q_values(mine["p_value"].to_numpy(float))
+    higher = mine["after"] > mine["random"]
+    return mine.assign(q_value=q, above=(q < ALPHA) & higher, below=(q < ALPHA) & ~higher)
+
+
+def fewest_beyond_random(pairs: int, removals: int) -> int:
+    """How many of several pairs must lie beyond all their random removals for any to be counted by
+    :func:`against_random`: no p-value is below 1 / (1 + removals).
+
+    >>> fewest_beyond_random(105, 200), fewest_beyond_random(6, 200)
+    (11, 1)
+    """
+    return int(pairs / ((1 + removals) * ALPHA)) + 1
 
 
 def rank_correlation_of_pairs(

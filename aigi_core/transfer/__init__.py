@@ -7,7 +7,7 @@ sets and few-shot curves train their own.
 """
 
 from aigi_core.metrics import DEFAULT_METRIC, METRICS, Metric, evaluate
-from aigi_core.transfer.atlas import Atlas, highest_change, search_curves
+from aigi_core.transfer.atlas import Atlas, highest_change, highest_pair, search_curves
 from aigi_core.transfer.bootstrap import Estimate, Resample, draw_counts
 from aigi_core.transfer.cell import Cell, open_cell
 from aigi_core.transfer.difference import MatrixDifference, PairedDifference, difference, standings
@@ -73,6 +73,7 @@ __all__ = [
     "filter_gallery",
     "gallery",
     "highest_change",
+    "highest_pair",
     "make_training_sets",
     "matrix_order",
     "open_cell",

@@ -28,6 +28,7 @@ from aigi_core.metrics import DEFAULT_METRIC
 from aigi_core.reprs import ShortRepr
 from aigi_core.resampling import pair_weights
 from aigi_core.results import ResultKind, StoredResult
+from aigi_core.statements import Finding, counted
 from aigi_core.transfer.matrix import TrainSet
 from aigi_core.transfer.pairs import Pair
 from aigi_core.transfer.random_removal import RandomRemoval
@@ -420,6 +421,25 @@ class Atlas(ShortRepr):
                 f" {', '.join(self.generators)}."
             )
         return self.generators.index(generator)
+
+
+def highest_pair(pairs: pd.DataFrame) -> tuple[pd.Series, Finding] | None:
+    """The row with the highest change of several pairs, as :func:`highest_change`, and that change
+    as it is counted: the pair's own interval and its q-value over all pairs. Neither allows for
+    the choice. None where no pair could be judged.
+    """
+    change = pairs["change"].dropna()
+    if change.empty:
+        return None
+    row = pairs.loc[change.idxmax()]
+    return row, Finding.of_row(
+        row,
+        "change",
+        q_value=float(row["q_value"]),
+        n=int(row["n"]),
+        what="paired cell",
+        corrected_over=counted(len(pairs), "pair") if len(pairs) > 1 else "",
+    )
 
 
 def highest_change(pairs: pd.DataFrame) -> Winner | None:

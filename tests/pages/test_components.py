@@ -19,7 +19,7 @@ from aigi_core.statements import number
 from aigi_core.transfer import Atlas, TransferMatrix, d_eval, difference, transfer_matrix
 from aigi_core.workspace import Workspace
 from tests.factory import make_workspace
-from tests.pages.reading import headline, noted, text_of
+from tests.pages.reading import headline, noted, text_of, with_how
 
 Open = Callable[..., AppTest]
 
@@ -72,6 +72,49 @@ def test_geometry_says_the_correlation(open_app: Open, searched: Workspace) -> N
     assert f"out of domain: {number(link['rho'], 2, signed=True)}" in text_of(app) and np.isfinite(
         link["rho"]
     )
+
+
+@pytest.mark.parametrize("low", [1, 10])
+def test_the_highest_change_has_the_interval_that_it_is_counted_by(
+    open_app: Open, searched: Workspace, low: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pair was counted as improved by its q-value beside an interval that held 0."""
+
+    def one_gains(self: Atlas, *asked: str, **named: str) -> pd.DataFrame:
+        table = removals(self, *asked, **named)
+        table.loc[1, ["change", "change_low", "change_high"]] = [0.2, low / 1000, 0.4]
+        return table.assign(q_value=[0.5, 0.009, *[0.5] * (len(table) - 2)])
+
+    removals = Atlas.removals
+    monkeypatch.setattr(Atlas, "removals", one_gains)
+    said = headline(open_app(searched.path, "components"))
+    assert "for **1 of 6 pairs** and worsens it for **0** (5% FDR)" in said
+    told = f"+20.0 points (95% interval +{low / 10:.1f} to +40.0, q = .009 over 6 pairs"
+    assert told in said and "corrected for the choice" not in said and "although" not in said
+
+
+def test_geometry_counts_by_the_false_discovery_rate(
+    open_app: Open, searched: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pair at p < .05 alone counted 18 of 105 where the correction leaves none."""
+    geometry = Atlas.open(searched).geometry
+    mine = geometry["measure"] == "isoscore"
+
+    def said(p_values: list[float]) -> tuple[str, str]:
+        table = geometry.assign(random=-1.0)
+        table.loc[mine, "p_value"] = p_values
+        monkeypatch.setattr(Atlas, "geometry", table)
+        app = with_how(open_app(searched.path, "geometry", measure="IsoScore"))
+        assert not app.exception and not app.error
+        return headline(app), text_of(app)
+
+    answer, how = said([0.04, *[0.5] * 5])
+    assert "for **none** of them this is shown to go beyond what random removals do (5% FDR)" in (
+        answer
+    )
+    assert "Benjamini-Hochberg" in how
+    answer, _ = said([0.005, 0.006, 0.04, *[0.5] * 3])
+    assert "for **2** of them" in answer
 
 
 @pytest.mark.parametrize("page", ["components", "geometry"])

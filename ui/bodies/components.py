@@ -10,9 +10,8 @@ import pandas as pd
 
 from aigi_core.metrics import METRICS
 from aigi_core.statements import ALPHA, Finding, counted, part_counted
-from aigi_core.transfer import Atlas, highest_change
+from aigi_core.transfer import Atlas, highest_change, highest_pair
 from aigi_core.transfer.pairs import Pair
-from aigi_core.winner import Winner
 from ui.toolkit.page import name
 
 PAPER = (
@@ -42,19 +41,9 @@ class Searched:
         count = len(atlas.generators)
         return cls(atlas.removals(metric), count * (count - 1) // 2, metric)
 
-    @property
-    def highest(self) -> Winner | None:
-        return highest_change(self.pairs)
-
-    def best(self) -> pd.Series:
-        """The row of the pair with the highest change."""
-        change = self.pairs["change"].fillna(float("-inf")).to_numpy(float)
-        return self.pairs.iloc[int(change.argmax())]
-
     def answer(self) -> str:
         """The page's answer: for how many pairs removal helps, and the highest change."""
-        highest, pairs = self.highest, self.pairs
-        best = self.best()
+        pairs, highest = self.pairs, highest_pair(self.pairs)
         if highest is None:
             return (
                 "The effect of removal on other generators cannot be measured, because only"
@@ -81,18 +70,17 @@ class Searched:
             if len(better)
             else ""
         )
-        why_counted = (
-            " This pair is counted as improved although its interval contains 0: the counts"
-            " test each pair by itself, and the interval is wider because it allows for"
-            " choosing the largest change."
-            if highest.low <= 0 <= highest.high and best.name in better.index
+        best, change = highest
+        chosen = (
+            f"; as the highest of {len(pairs)} it is likely to be overestimated"
+            if len(pairs) > 1 and change.value > 0
             else ""
         )
         return (
             f"{lead} improves {METRICS[self.metric].in_words} on other generators for"
             f" **{part_counted(len(better), len(pairs), 'pair')}** and worsens it for"
             f" **{len(worse)}** (5% FDR){random}. Highest change on these images:"
-            f" {name(str(best['a']))} with {name(str(best['b']))}, {highest.points()}.{why_counted}"
+            f" {name(str(best['a']))} with {name(str(best['b']))}, {change.points()}{chosen}."
         )
 
 
