@@ -30,10 +30,12 @@ def with_verdict(images: pd.DataFrame, verdict: str) -> pd.DataFrame:
     return images if verdict == FOUR else images[images["verdict"] == verdict]
 
 
-def describe(page: ui.Page, matching: pd.DataFrame, detector: Detector, beginning: str) -> None:
+def describe(
+    page: ui.Page, matching: pd.DataFrame, detector: Detector, tests: list[str], beginning: str
+) -> None:
     """Answer, numbers and protocol."""
     setting, _, train = detector
-    page.answer(body.answer(matching, train, beginning))
+    page.answer(body.answer(matching, train, tests, beginning))
     page.stats(body.stats(matching))
     page.protocol(
         detector=results.training_in_words(setting),
@@ -142,5 +144,5 @@ with ui.page(__file__) as page:
     if shown.empty:
         body.none_matches(page, asked)
     else:
-        describe(page, matching, detector, asked.beginning(len(matching), len(images)))
+        describe(page, matching, detector, tests, asked.beginning(len(matching), len(images)))
         show(page, shown, detector, verdict=verdict, order=order, path=path)

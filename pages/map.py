@@ -7,7 +7,7 @@ from functools import partial
 import ui
 from aigi_core import figures
 from aigi_core.errors import WorkspaceError
-from aigi_core.geometry.projection import CELLED, TITLES, ImageMap, MapSettings
+from aigi_core.geometry.projection import CELLED, DRAWS, NEIGHBOURS, TITLES, ImageMap, MapSettings
 from aigi_core.statements import counted, signed_score
 from ui import results
 from ui.bodies import choices
@@ -42,8 +42,8 @@ def show(
     celled = made.n > CELLED
     drawn = maps.cells(workspace, settings, setting, row, by) if celled else table
     page.answer(
-        f"Of an image's nearest points on this map, **{made.agreement:.0%}** are of its own"
-        f" source; in the full embedding {made.agreement_embedding:.0%}, by chance"
+        f"Of an image's {NEIGHBOURS} nearest points on this map, **{made.agreement:.0%}** are"
+        f" of its own source; in the full embedding {made.agreement_embedding:.0%}, by chance"
         f" {made.agreement_chance[0]:.0%} (95% of shuffles: {made.agreement_chance[1]:.0%} to"
         f" {made.agreement_chance[2]:.0%}). These shares describe the"
         f" {counted(made.measured, 'image')} measured; they are counts, not estimates, so"
@@ -54,6 +54,12 @@ def show(
             f"{TITLES[made.method]} of the normalised embeddings of all {counted(made.n, 'image')};"
             " t-SNE:"
             " openTSNE, perplexity 30, started from the principal components."
+        ),
+        nearest_points=(
+            f"The {NEIGHBOURS} nearest of the {counted(made.measured, 'image')} measured; on the"
+            " map by distance in it, in the full embedding by distance of normalised embeddings."
+            " Own source: the same generator, or real like the image itself. By chance: the sources"
+            f" shuffled {DRAWS} times."
         ),
         limits=limits(made),
         verdicts=(

@@ -89,7 +89,7 @@ def word_list(
     ticks = [on_lines(text, bold=value <= ALPHA) for text, value in zip(texts, p, strict=True)]
     name_lines(figure, ticks)
     figure.update_xaxes(title_text="cosine")
-    line = 26 if any("<br>" in tick for tick in ticks) else 22
+    line = 34 if any("<br>" in tick for tick in ticks) else 22
     return finish(figure, theme, alt, 90 + line * max(len(table), 3), hovermode="closest")
 
 

@@ -1,5 +1,6 @@
 """What lists of words show: the threshold of chance, and which texts go beyond it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -27,6 +28,16 @@ def test_the_line_drawn_is_the_one_that_decides() -> None:
     assert figure.layout.yaxis.ticktext == ("<b>beyond</b>", "within")
     assert points.marker.color[0] != points.marker.color[1]
     assert [row[0] for row in points.customdata] == ["beyond", "within"]
+
+
+def test_texts_on_two_lines_stand_apart() -> None:
+    """A line of 12 px letters is 16 px high."""
+    texts = [f"a rather long description of photograph number {i}" for i in range(12)]
+    table = pd.DataFrame({"text": texts, "cosine": np.linspace(0.4, 0.1, 12)})
+    layout = figures.word_list(table, alt="x").layout
+    assert all("<br>" in text for text in layout.yaxis.ticktext)
+    plot = layout.height - (layout.margin.t or 0) - (layout.margin.b or 0)
+    assert plot / np.ptp(layout.yaxis.range) >= 32
 
 
 def test_without_a_null_nothing_is_claimed() -> None:

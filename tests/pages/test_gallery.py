@@ -12,7 +12,7 @@ from aigi_core.detectors.detector import score_detectors
 from aigi_core.detectors.training import train
 from aigi_core.transfer import VERDICTS, gallery
 from aigi_core.workspace import Workspace
-from tests.pages.reading import noted, stats, tables, text_of
+from tests.pages.reading import headline, noted, stats, tables, text_of, with_how
 from ui.results import maps, trained
 
 Open = Callable[..., AppTest]
@@ -34,6 +34,7 @@ def test_counts_are_the_librarys(open_app: Open, synthetic: Workspace) -> None:
         (images["verdict"].str.startswith("fake")).sum(),
     )
     assert f"**{missed} of {fakes} fakes**" in text_of(app)
+    assert "Trained on `beta-diff` and tested on `delta-ar` and `gamma-diff`, the" in text_of(app)
     for verdict in VERDICTS:
         assert f"{(images['verdict'] == verdict).sum()} images, most certain first" in text_of(app)
 
@@ -140,6 +141,8 @@ def test_images_of_the_map_are_chosen_without_a_mouse(open_app: Open, synthetic:
     app = open_app(synthetic.path, "map")
     assert "are judged wrongly" not in text_of(app)
     app = app.selectbox(key="source").select("beta-diff").run()
+    assert "Of an image's 12 nearest points on this map" in headline(app)
+    assert "The 12 nearest of the" in text_of(with_how(app))
     many = int((synthetic.images["generator"] == "beta-diff").sum())
     assert f"{many} images: `beta-diff` {many}." in text_of(app) and not app.exception
 

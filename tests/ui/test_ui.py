@@ -169,6 +169,17 @@ def test_what_a_link_asks_for_rightly_is_shown_beside_what_it_asks_for_wrongly(
     assert "many = w" in said and "can be x, y, z" in said and "others are shown" in said
 
 
+def test_an_empty_choice_is_told_as_what_it_means(tmp_path: Path) -> None:
+    """The line of settings said "none" where no category chosen means all of them."""
+    app = _drive(
+        "controls.multiselect('a', 'Only these', ['x', 'y'], [], placeholder='All', empty='all')\n"
+        "controls.multiselect('b', 'Without', ['x', 'y'], [])\n"
+        "st.markdown(repr(controls.settings))",
+        tmp_path,
+    )
+    assert app.markdown[0].value == repr({"a": ("Only these", "all"), "b": ("Without", "none")})
+
+
 def test_a_setting_that_a_link_gives_twice_is_announced(tmp_path: Path) -> None:
     app = _drive(CONTROLS, tmp_path, {"pick": ["b", "c"], "many": ["x", "y"]})
     assert app.markdown[1].value == "The link sets pick 2 times: the last, c, is shown."

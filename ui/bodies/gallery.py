@@ -4,7 +4,7 @@ and one of them opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,8 @@ from ui.toolkit.page import Page, inert, name
 from ui.toolkit.report import Stat
 
 nearest = cached(neighbours)
+NAMED = 3
+"""Generators named in the answer."""
 
 
 @cached
@@ -91,7 +93,7 @@ class Filter:
 def choose_filter(page: Page, images: pd.DataFrame) -> Filter:
     """The controls ``format``, ``size`` and ``subject``."""
     offered = sorted(images["format"].unique())
-    formats = page.multiselect("format", "File formats", offered)
+    formats = page.multiselect("format", "File formats", offered, placeholder="All", empty="all")
     size = page.select("size", "Shorter side", list(SIZES))
     subject = page.text("subject", "Subject", placeholder="word of caption or path")
     return Filter(tuple(formats), tuple(offered), size, subject)
@@ -126,11 +128,12 @@ def legend(workspace: Workspace, setting: results.Setting, row: int, image: int)
     )
 
 
-def answer(images: pd.DataFrame, train: str, beginning: str = "") -> str:
+def answer(images: pd.DataFrame, train: str, tests: Sequence[str], beginning: str = "") -> str:
     """The page's answer: how many images of each class are taken for the other, and the most
     certain mistake.
 
     Args:
+        tests: the generators whose fakes it is tested on.
         beginning: says which images these are, where a filter has left some out.
     """
     shares = {share["verdict"]: share for share in verdict_shares(images).to_dict("records")}
@@ -144,11 +147,19 @@ def answer(images: pd.DataFrame, train: str, beginning: str = "") -> str:
     ]
     most_certain = images[~images["right"]].head(1).to_dict("records")
     return (
-        f"{beginning}Trained on {name(train)}, the detector calls {' and '.join(wrong)}."
+        f"{beginning}Trained on {name(train)} and tested on {_some_named(tests)}, the detector"
+        f" calls {' and '.join(wrong)}."
         + "".join(
             f" Its most certain mistake: {name(m['path'])}, {m['verdict']}." for m in most_certain
         )
     )
+
+
+def _some_named(tests: Sequence[str]) -> str:
+    """Up to three generators by name, of more their number: the control names them all."""
+    if len(tests) > NAMED:
+        return counted(len(tests), "generator")
+    return " and ".join(filter(None, [", ".join(map(name, tests[:-1])), name(tests[-1])]))
 
 
 def _share(one: Mapping[Hashable, Any]) -> str:

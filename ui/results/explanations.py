@@ -97,6 +97,7 @@ def choose_texts(page: Page, used: Preset = results.OURS) -> Texts:
         have,
         [],
         placeholder="All",
+        empty="all",
         help="Search only texts of these categories.",
     )
     centred = used.words_centred and page.toggle(

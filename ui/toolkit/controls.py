@@ -144,9 +144,11 @@ class Controls:
         max_selections: int | None = None,
         placeholder: str | None = None,
         follows: str = "",
+        empty: str = "none",
     ) -> list[str]:
         """Choose several (all by default); the list keeps the order of the options. May come back
-        empty. ``follows``: as for :meth:`select`, with one of several.
+        empty. ``follows``: as for :meth:`select`, with one of several. ``empty``: what choosing
+        none means, in words.
         """
         first = list(options) if default is None else [o for o in options if o in set(default)]
 
@@ -175,7 +177,7 @@ class Controls:
         )
         chosen = [o for o in options if o in set(chosen)]
         self._keep(name, chosen, first, chosen or [""], follows)
-        words = "all" if chosen == list(options) else listed(chosen, 3) or "none"
+        words = "all" if chosen == list(options) else listed(chosen, 3) or empty
         self.settings[name] = label, words
         return chosen
 

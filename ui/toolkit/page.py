@@ -198,10 +198,16 @@ class Page(Controls):
         """
         offered = among or self._some_generators()
         chosen = self.multiselect(
-            name, label, offered, default, help=help, placeholder=empty or None, follows=follows
+            name,
+            label,
+            offered,
+            default,
+            help=help,
+            placeholder=empty or None,
+            follows=follows,
+            empty=empty.lower() or "none",
         )
         if not chosen and empty:
-            self.settings[name] = label, empty.lower()
             return list(offered if default is None else default)
         if not chosen:
             raise NotGivenError(
