@@ -67,7 +67,7 @@ def protocol(page: ui.Page, panel: Panel) -> None:
 def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
     workspace = page.workspace
     judged = body.judge(page, panel, subject)
-    page.answer(body.answer(judged) + body.contradiction(judged))
+    page.answer(body.answer(judged))
     page.stats(body.stats(judged))
     protocol(page, panel)
 
@@ -82,6 +82,8 @@ def show(page: ui.Page, panel: Panel, subject: inspection.Subject) -> None:
             " detector to have it explained below.",
         ),
     ):
+        if said := body.others(judged):
+            page.finding(said)
         draw = partial(figures.judges, judged.verdicts, selected=judged.judge)
         page.figure(
             "judges",

@@ -174,8 +174,9 @@ with ui.page(__file__) as page:
         by_name = dict(zip(ranking.table["train"], ranking.test.train, strict=True))
         shown = pd.concat([ranking.table.head(SHOWN), ranking.table[row]]).drop_duplicates("rank")
         with page.picture(
-            "Training sets for these targets, best on validation images first. Values are of test"
-            " images. Click one to open it; bold: the opened one."
+            "Training sets for these targets, best on validation images first (open diamonds; they"
+            " choose and have no interval). Test images, which took no part in the choice, can"
+            " order the sets otherwise. Click one to open it; bold: the opened one."
         ):
             draw = partial(
                 figures.intervals,
@@ -185,8 +186,10 @@ with ui.page(__file__) as page:
                         "test_mean": "value",
                         "test_mean_low": "low",
                         "test_mean_high": "high",
+                        "val_mean": "second",
                     }
                 ),
+                marks=("Test images, 95% interval", "Validation images"),
                 value_title=f"{about.title} on the targets",
                 selected=next(iter(ranking.table["train"][row]), None),
                 alt=(

@@ -23,7 +23,7 @@ from aigi_core.figures.theme import (
 )
 from aigi_core.figures.tooltips import Form, between, measured, tip
 
-_SHARES = ("value", "low", "high", "band_low", "band_high")
+_SHARES = ("value", "low", "high", "band_low", "band_high", "second")
 
 
 def in_points(table: pd.DataFrame) -> pd.DataFrame:
@@ -51,6 +51,7 @@ def intervals(
     band: str = "",
     points: bool = False,
     ends: str = "95% interval",
+    marks: tuple[str, str] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """A forest plot: one estimate a line, its interval, its n.
@@ -64,6 +65,8 @@ def intervals(
             behind each line.
         points: values are differences of shares, and are drawn in percentage points.
         ends: what ``low`` and ``high`` are.
+        marks: legend names of ``value`` and of ``second``, another value of each line, drawn as an
+            open diamond without an interval.
 
     A click reports ``customdata`` [name].
 
@@ -76,7 +79,7 @@ def intervals(
             " choose other training sets, or a workspace with more generators."
         )
     figure = go.Figure()
-    tips = _interval_tips(table, value_title, _form(points), ends, band)
+    tips = _interval_tips(table, value_title, _form(points), ends, band, marks)
     table = in_points(table) if points else table
     names = [str(n) for n in table["name"]]
     if band:
@@ -104,7 +107,8 @@ def intervals(
         x=value,
         y=list(range(len(names))),
         mode="markers",
-        showlegend=False,
+        name=marks[0] if marks else "",
+        showlegend=marks is not None,
         customdata=[[name] for name in names],
         marker=dict(
             color=[style.colour if style else theme.accent for style in drawn],
@@ -117,6 +121,18 @@ def intervals(
         hovertemplate="%{hovertext}<extra></extra>",
         unselected=dict(marker=dict(opacity=1)),
     )
+    if marks:
+        figure.add_scatter(
+            x=table["second"],
+            y=list(range(len(names))),
+            mode="markers",
+            name=marks[1],
+            customdata=[[name] for name in names],
+            marker=dict(color=theme.ink, symbol="diamond-open", size=9),
+            hovertext=tips,
+            hovertemplate="%{hovertext}<extra></extra>",
+            unselected=dict(marker=dict(opacity=1)),
+        )
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [
@@ -129,7 +145,14 @@ def intervals(
     return finish(figure, theme, alt, 90 + line * max(len(names), 2), hovermode="closest")
 
 
-def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band: str) -> list[str]:
+def _interval_tips(
+    table: pd.DataFrame,
+    title: str,
+    form: Form,
+    ends: str,
+    band: str,
+    marks: tuple[str, str] | None,
+) -> list[str]:
     return [
         tip(
             label(str(row["name"]), 40),
@@ -142,6 +165,7 @@ def _interval_tips(table: pd.DataFrame, title: str, form: Form, ends: str, band:
                 ends=ends,
             ),
             between(band, row["band_low"], row["band_high"], form) if band else "",
+            *(measured(marks[1], [row["second"]], form=form) if marks else ()),
         )
         for row in table.to_dict("records")
     ]

@@ -8,6 +8,18 @@ import pytest
 
 from aigi_core.figures.points import interval_groups, intervals
 
+
+def test_a_second_value_of_each_line_has_a_mark_and_a_name_of_its_own() -> None:
+    table = pd.concat([TABLE, TABLE.assign(name="b")]).assign(second=[0.5, 0.25])
+    figure = intervals(table, alt="", value_title="AUC", marks=("Test", "Validation"))
+    first, second = figure.data
+    assert (first.name, second.name) == ("Test", "Validation") and first.showlegend
+    assert list(second.x) == [0.5, 0.25] and second.error_x.array is None
+    assert second.marker.symbol != first.marker.symbol[0]
+    assert [row[0] for row in second.customdata] == ["a", "b"]
+    assert "AUC: 0.062" in first.hovertext[1] and "Validation: 0.250" in first.hovertext[1]
+
+
 TABLE = pd.DataFrame(
     {"name": ["a"], "series": ["s"], "value": [0.0625], "low": [-0.01], "high": [0.125]}
 )

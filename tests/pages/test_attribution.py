@@ -100,7 +100,12 @@ def test_inspect_says_whether_verdict_and_name_agree(
         else:
             assert "**The two contradict each other:**" in text
             assert "contradicts this" in headline(app)
-            assert sides.gap.finding("paired image").points() in headline(app)
+            said = headline(app)
+            assert sides.gap.finding("paired image").points() in said
+            # the verdict first; what others say of the image stands below
+            assert said.startswith("All detectors together give")
+            assert said.index("validation images)") < said.index("contradicts this")
+            assert "detectors alone" not in said and "detectors alone" in text
         for one in (sides.judge, sides.named):
             assert f"**{one.value:.3f}** (95% interval {one.low:.3f}" in text
         assert "another model" in text and "was calibrated" in text

@@ -87,7 +87,7 @@ def test_an_image_of_the_workspace_before_any_upload(
     assert f"Of {len(calls)} detectors alone, {counts['fake']} call" in text_of(app)
     assert f"and {len(calls) - sum(counts.values())} leave" in text_of(
         app
-    ) and "In truth it is a fake by beta" in text_of(app)
+    ) and "in truth a fake by beta" in text_of(app)
     assert any("no detector has seen it" in caption.value for caption in app.caption)
 
 

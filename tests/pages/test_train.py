@@ -3,6 +3,7 @@ detectors, long work.
 """
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,6 +102,11 @@ def test_the_recommended_set_is_chosen_on_validation_images_of_the_targets(
     assert f"**{best['test_mean']:.3f}** (95% interval {best['test_mean_low']:.3f}" in text_of(app)
     assert app.multiselect(key="trained").value == list(ranking.best)
     assert "gamma-diff" not in ranking.best
+    # the order is that of validation images, which are drawn, too
+    specs = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    [marks] = [one for spec in specs for one in spec["data"] if one["name"] == "Validation images"]
+    assert marks["hovertext"][0].endswith(f"Validation images: {best['val_mean']:.3f}")
+    assert "open diamonds" in text_of(app)
     other = open_app(synthetic.path, "train", tests="gamma-diff", trained="delta-ar")
     assert "The opened set is another" in text_of(other)
 

@@ -84,6 +84,55 @@ def test_link_names_the_workspace_by_digest(
     assert str(other) in app.sidebar.selectbox[0].value
 
 
+def changed(path: Path, before: dict[str, str]) -> str:
+    """Change an image's caption, so that the workspace is another one; its new digest."""
+    other = with_images(path, path.parent / "next", lambda t: t.__setitem__("caption", "another"))
+    write_manifest(other, read_manifest(other) | {"before": before})
+    shutil.rmtree(path)
+    other.rename(path)
+    return Workspace.open(path).digest
+
+
+def told(app: AppTest) -> list[str]:
+    assert not app.exception and not app.error
+    return [warning.value.replace("\\", "") for warning in app.warning]
+
+
+def test_a_link_to_a_workspace_that_has_changed_says_so_beside_the_answer(
+    open_app: Open, synthetic_path: Path, tmp_path: Path
+) -> None:
+    """A grey caption at the foot of the sidebar said so."""
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    old = Workspace.open(path).digest
+    new = changed(path, {old: ""})
+    app = open_app(path, "overview", workspace=old)
+    [said] = told(app)
+    assert "This link was made before the workspace was changed" in said
+    assert f"digest {old} then, {new} now" in said and app.query_params["workspace"] == new
+    assert not app.sidebar.caption
+    assert told(app.run()) == [said], "a run that nobody asked for"
+    app.session_state["_user_acted"] = True
+    assert told(app.run()) == []
+    assert told(open_app(path, "overview", workspace=new)) == []
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_session_is_told_that_its_workspace_was_changed(
+    open_app: Open, synthetic_path: Path, tmp_path: Path, recorded: bool
+) -> None:
+    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
+    old = Workspace.open(path).digest
+    app = open_app(path, "overview")
+    assert told(app) == []
+    new = changed(path, {old: ""} if recorded else {})
+    app.run()
+    [said] = told(app)
+    assert f"changed while it was open here (digest {old} before, {new} now)" in said
+    assert app.query_params["workspace"] == new
+    app.session_state["_user_acted"] = True
+    assert told(app.run()) == []
+
+
 def test_what_lies_under_a_figure_is_made_when_it_is_opened(
     open_app: Open, synthetic_path: Path
 ) -> None:

@@ -140,41 +140,47 @@ def judge(page: Page, panel: Panel, subject: Subject) -> Judged:
 
 
 def answer(judged: Judged) -> str:
-    """The page's answer: the chosen detector's call, those of the others, and the truth where it is
-    known.
+    """The page's answer: the chosen detector's call, the truth where it is known, whether the
+    classifier of sources contradicts the call, and whether the image is unlike all others.
     """
-    mine = judged.mine
-    subject = judged.subject
-    calls = judged.verdicts.iloc[1:]["verdict"]
+    mine, subject = judged.mine, judged.subject
     who = (
         "All detectors together give"
         if judged.at == 0
         else f"The detector of {name(judged.judge)} gives"
     )
-    fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
-    left = len(calls) - fake - real
-    others = (
-        f" Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it"
-        f" generated, {real} {agreeing(real, 'call')} it real and {left}"
-        f" {agreeing(left, 'leave')} it undecided."
-        if str(mine["verdict"]) != NO_VERDICT
-        else ""
-    )
     truth = (
-        f" In truth it is {inert(inspection.origin(judged.workspace, subject.row))}."
+        f", in truth {inert(inspection.origin(judged.workspace, subject.row))},"
         if subject.row is not None
         else ""
     )
     reserve = (
-        "**It is farther from every image of this workspace than 95% of held-out images are: the"
-        " rates below were measured on more similar images, and may not hold for it.** "
+        " **It is farther from every image of this workspace than 95% of held-out images are: the"
+        " rates below were measured on more similar images, and may not hold for it.**"
     )
     return (
-        (reserve if judged.far.farther_than > 0.95 else "")
-        + f"{who} {name(subject.name)} a probability of **{mine['probability']:.3f}** (95% interval"
-        f" {mine['low']:.3f} to {mine['high']:.3f}) of being generated; at a false-alarm rate of"
-        f" {percent(mine['rate'])} {CALLS_IN_WORDS[str(mine['verdict'])]}{_no_calls(judged)}."
-        f"{others}{truth}"
+        f"{who} {name(subject.name)}{truth} a probability of **{mine['probability']:.3f}** (95%"
+        f" interval {mine['low']:.3f} to {mine['high']:.3f},"
+        f" {counted(len(judged.panel.labels), 'validation image')}) of being generated; at a"
+        f" false-alarm rate of {percent(mine['rate'])} {CALLS_IN_WORDS[str(mine['verdict'])]}"
+        f"{_no_calls(judged)}.{contradiction(judged)}"
+        + (reserve if judged.far.farther_than > 0.95 else "")
+    )
+
+
+def others(judged: Judged) -> str:
+    """What the detectors of single generators say, in one sentence; empty where no call can be
+    made.
+    """
+    if str(judged.mine["verdict"]) == NO_VERDICT:
+        return ""
+    calls = judged.verdicts.iloc[1:]["verdict"]
+    fake, real = (int((calls == verdict).sum()) for verdict in ("fake", "real"))
+    left = len(calls) - fake - real
+    return (
+        f"Of {counted(len(calls), 'detector')} alone, {fake} {agreeing(fake, 'call')} it"
+        f" generated, {real} {agreeing(real, 'call')} it real and {left}"
+        f" {agreeing(left, 'leave')} it undecided."
     )
 
 
@@ -198,10 +204,9 @@ def contradiction(judged: Judged) -> str:
         "neither is shown to be right more often",
     )
     return (
-        " **The classifier under “Which generator” contradicts this:** it names"
-        f" {name(str(table['source'].iloc[0]))} ({float(table['probability'].iloc[0]):.3f})."
-        f" On real or generated, {claim} on test images of known generators: balanced accuracy of"
-        f" the verdict minus that classifier's {gap.points()}."
+        " **“Which generator” contradicts this** (it names"
+        f" {name(str(table['source'].iloc[0]))}, {float(table['probability'].iloc[0]):.3f}); on"
+        f" test images {claim}: the verdict minus that classifier, {gap.points()}."
     )
 
 

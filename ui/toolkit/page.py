@@ -673,6 +673,8 @@ class Page(Controls):
             self._summary.html(report.settings_html(self._report.settings))
         if error is None:
             self.complain_of_names([workspaces.PARAMETER])
+        if news := workspaces.news(self._acted or self._entry):
+            self._complaints.warning(inert(news), icon=":material/update:")
         for complaint in self.complaints:
             self._complaints.warning(inert(complaint), icon=":material/link_off:")
         self.write_url(workspaces.parameter(), whole=error is None)

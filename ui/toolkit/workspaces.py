@@ -22,8 +22,10 @@ PARAMETER = "workspace"
 machine.
 """
 _PATH, _TYPED, _UNKNOWN = "workspace_path", "_workspace_typed", "_workspace_unknown"
-_CHANGED = "_workspace_changed"
-"""Digest of the workspace that was opened by a link to an earlier state of it."""
+_NEWS, _SEEN = "_workspace_news", "_workspace_seen"
+"""What a page is to say of a change of the workspace, with whether one has said it; path -> digest
+of each workspace as this session last saw it.
+"""
 _REFUSED = "_workspace_refused"
 
 Stamp = tuple[int, int, int]
@@ -151,8 +153,41 @@ def choose() -> None:
             else "The workspaces that this server's operator named (AIGI_WORKSPACE)."
         ),
     )
-    if parameter().get(PARAMETER) == st.session_state.get(_CHANGED, ""):
-        st.caption("The workspace has changed since this address was made: numbers may differ.")
+
+
+def news(moved_on: bool) -> str:
+    """That the workspace is not what a link or this session knew, for the page to say once; empty
+    where it is.
+
+    Args:
+        moved_on: the user has acted since the last run, or opened another page: what one has said
+            is not repeated.
+    """
+    _notice_change()
+    text, told = st.session_state.get(_NEWS, ("", False))
+    if told and moved_on:
+        st.session_state.pop(_NEWS)
+        return ""
+    if text:
+        st.session_state[_NEWS] = text, True
+    return str(text)
+
+
+def _notice_change() -> None:
+    """Compare the workspace at hand with what this session last saw of it."""
+    try:
+        workspace = current()
+    except WorkspaceError:
+        return
+    seen = st.session_state.setdefault(_SEEN, {})
+    before = seen.get(str(workspace.path), workspace.digest)
+    if before != workspace.digest:
+        st.session_state[_NEWS] = (
+            f"This workspace was changed while it was open here (digest {before} before,"
+            f" {workspace.digest} now): the numbers are new.",
+            False,
+        )
+    seen[str(workspace.path)] = workspace.digest
 
 
 def elsewhere() -> bool:
@@ -215,16 +250,24 @@ def _follow_link() -> None:
 
 def _changed_since(digest: str, opened: Mapping[str, Workspace]) -> str | None:
     """The path of the workspace that had this digest before it changed; the link then asks for its
-    image by the name that this has now, for another may bear the old one.
+    image by the name that this has now, for another may bear the old one. One that this session
+    itself has seen before need not be recorded.
     """
+    seen = st.session_state.get(_SEEN, {})
     for path, workspace in opened.items():
-        prefix = workspace.manifest.get("before", {}).get(digest)
+        open_here = seen.get(str(workspace.path)) == digest
+        prefix = workspace.manifest.get("before", {}).get(digest, "" if open_here else None)
         if prefix is None:
             continue
         if image := st.query_params.get("image"):
             st.query_params["image"] = f"{prefix}{image}"
         st.query_params[PARAMETER] = workspace.digest
-        st.session_state[_CHANGED] = workspace.digest
+        if not open_here:  # of what was open here, the session is told in any case
+            st.session_state[_NEWS] = (
+                f"This link was made before the workspace was changed (digest {digest} then,"
+                f" {workspace.digest} now): numbers may differ from those that it showed.",
+                False,
+            )
         return path
     return None
 
