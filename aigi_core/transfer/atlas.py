@@ -428,10 +428,9 @@ def highest_pair(pairs: pd.DataFrame) -> tuple[pd.Series, Finding] | None:
     as it is counted: the pair's own interval and its q-value over all pairs. Neither allows for
     the choice. None where no pair could be judged.
     """
-    change = pairs["change"].dropna()
-    if change.empty:
+    if not pairs["change"].notna().any():
         return None
-    row = pairs.loc[change.idxmax()]
+    row = pairs.iloc[int(pairs["change"].fillna(-np.inf).to_numpy(float).argmax())]
     return row, Finding.of_row(
         row,
         "change",

@@ -64,7 +64,8 @@ class Searched:
         )
         random = (
             (
-                f"; {len(beyond)} of the improved pairs also do better than random removals"
+                f"; {len(beyond)} of the improved pairs also"
+                f" {'does' if len(beyond) == 1 else 'do'} better than random removals"
                 " of as many components"
             )
             if len(better)
