@@ -102,8 +102,7 @@ def test_a_link_to_a_workspace_that_has_changed_says_so_beside_the_answer(
     open_app: Open, synthetic_path: Path, tmp_path: Path
 ) -> None:
     """A grey caption at the foot of the sidebar said so."""
-    path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
-    old = Workspace.open(path).digest
+    path, old = Path(shutil.copytree(synthetic_path, tmp_path / "w")), "0123456789ab"
     new = changed(path, {old: ""})
     app = open_app(path, "overview", workspace=old)
     [said] = told(app)
