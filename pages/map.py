@@ -32,6 +32,16 @@ def limits(made: ImageMap) -> str:
     )
 
 
+def nearest_points(made: ImageMap) -> str:
+    """What the shares of the answer count."""
+    return (
+        f"The {NEIGHBOURS} nearest of the {counted(made.measured, 'image')} measured; on the"
+        " map by distance in it, in the full embedding by distance of normalised embeddings."
+        " Own source: the same generator, or real like the image itself. By chance: the sources"
+        f" shuffled {DRAWS} times."
+    )
+
+
 def show(
     page: ui.Page, made: ImageMap, by: str, shown: tuple[results.Setting, list[str], int]
 ) -> None:
@@ -55,12 +65,7 @@ def show(
             " t-SNE:"
             " openTSNE, perplexity 30, started from the principal components."
         ),
-        nearest_points=(
-            f"The {NEIGHBOURS} nearest of the {counted(made.measured, 'image')} measured; on the"
-            " map by distance in it, in the full embedding by distance of normalised embeddings."
-            " Own source: the same generator, or real like the image itself. By chance: the sources"
-            f" shuffled {DRAWS} times."
-        ),
+        nearest_points=nearest_points(made),
         limits=limits(made),
         verdicts=(
             f"Of the detector trained on {ui.name(rows[row])}; it has seen images of the train and"

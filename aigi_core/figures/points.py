@@ -122,17 +122,7 @@ def intervals(
         unselected=dict(marker=dict(opacity=1)),
     )
     if marks:
-        figure.add_scatter(
-            x=table["second"],
-            y=list(range(len(names))),
-            mode="markers",
-            name=marks[1],
-            customdata=[[name] for name in names],
-            marker=dict(color=theme.ink, symbol="diamond-open", size=9),
-            hovertext=tips,
-            hovertemplate="%{hovertext}<extra></extra>",
-            unselected=dict(marker=dict(opacity=1)),
-        )
+        _add_second(figure, table, marks[1], tips, theme)
     if reference is not None:
         figure.add_vline(x=reference, line=dict(color=theme.muted, width=1, dash="dot"))
     ticks = [
@@ -143,6 +133,23 @@ def intervals(
     name_lines(figure, ticks)
     line = 34 if any("<br>" in tick for tick in ticks) else 28
     return finish(figure, theme, alt, 90 + line * max(len(names), 2), hovermode="closest")
+
+
+def _add_second(
+    figure: go.Figure, table: pd.DataFrame, name: str, tips: Sequence[str], theme: Theme
+) -> None:
+    """The marks of ``second``, named in the legend."""
+    figure.add_scatter(
+        x=table["second"],
+        y=list(range(len(table))),
+        mode="markers",
+        name=name,
+        customdata=[[str(line)] for line in table["name"]],
+        marker=dict(color=theme.ink, symbol="diamond-open", size=9),
+        hovertext=tips,
+        hovertemplate="%{hovertext}<extra></extra>",
+        unselected=dict(marker=dict(opacity=1)),
+    )
 
 
 def _interval_tips(
