@@ -27,14 +27,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--feature",
         choices=list(SEEN),
         required=True,
-        help="what it was trained on: the embedding or the vector before the projection, as it is"
-        " or of unit length",
+        help="what it was trained on: 'embedding' as it is, 'unit-embedding' of unit length (what"
+        " the app calls Embedding); 'pre', the vector before the projection, as it is, 'unit-pre'"
+        " of unit length",
     )
     add(
         "--out",
         type=file_to_write,
         metavar="FILE",
-        help="also save it, for 'aigi score --detector FILE'",
+        help="also save it, as FILE.json and FILE.safetensors (without a suffix of FILE that is"
+        " one of these), for 'aigi score --detector FILE'",
     )
     add_naming(parser)
 
@@ -62,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         if args.reading == "reversed":
             detector = replace(detector, weights=-detector.weights, bias=-detector.bias)
-        detector.save(args.out)
-        sentence += f" Saved as {args.out}, for 'aigi score --detector'."
+        written = detector.save(args.out)
+        arrays = written.with_suffix(".safetensors")
+        sentence += f" Saved as {written} and {arrays}, for 'aigi score --detector {written}'."
     print(sentence)
     return 0

@@ -3,9 +3,13 @@
 import os
 import re
 import subprocess
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from aigi_core.workspace import Workspace
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -38,3 +42,14 @@ def test_the_notebook_example_runs(
     monkeypatch.chdir(ROOT)
     exec(compile(code, "README.md", "exec"), {})
     assert "ood" in capsys.readouterr().out
+
+
+def test_rows_of_arrays_are_the_images_that_are_kept() -> None:
+    [line] = re.findall(r"^    (images = pd\.read_parquet.*)$", README, re.M)
+    workspace = Workspace.open(ROOT / "assets" / "demo")
+    space: dict[str, Any] = {"pd": pd}
+    exec(line.replace("WORKSPACE", str(workspace.path)), space)
+    assert space["images"]["path"].tolist() == workspace.images["path"].tolist()
+    for name, axis in (("embeddings", 0), ("heads", 2), ("ln_post", 0), ("features/pre", 0)):
+        rows = np.load(workspace.path / f"{name}.npy", mmap_mode="r").shape[axis]
+        assert rows == len(space["images"]), name

@@ -31,7 +31,7 @@ from precompute.ingest.layouts import Candidates, find_candidates, roots
 from precompute.ingest.pipeline import refuse_few_offered, refuse_fewest
 from precompute.ingest.publish import lies_inside
 from precompute.ingest.units import Reading
-from precompute.ingest.walk import shown
+from precompute.ingest.walk import quoted, shown
 from precompute.options import add_shared, from_zero
 
 
@@ -300,7 +300,7 @@ def _refuse_counts(
         pools = ", ".join(sorted(set(workspace.images["pool"])))
         name = usable.loc[usable["pool"].isin(lacking), "generator"].iloc[0]
         raise AigiError(
-            f"The pool {shown(sorted(lacking)[0])!r} of {shown(name)} has no real images: say"
+            f"The pool {quoted(sorted(lacking)[0])} of {shown(name)} has no real images: say"
             f" --pool {shown(name)}=POOL, where POOL is one of {pools}; or add real images."
         )
     refuse_few_offered(both, _fewest(args, workspace))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,7 @@ def read_and_publish(
         ingest,
         refuse_counts,
         refuse_numbers,
+        too_few_so_far,
     )
     from precompute.ingest.publish import (
         check_destination,
@@ -143,6 +145,8 @@ def read_and_publish(
             refuse_other_paths(args.out, candidates.table, named)
         if not candidates.questions:
             refuse_counts(candidates, **numbers)
+        elif few := too_few_so_far(candidates, args.min_images):
+            print(few, file=sys.stderr)
         ready()
         return 2 if candidates.questions else 0
     if args.out is None:
@@ -153,7 +157,8 @@ def read_and_publish(
         candidates = asked_of_both(find_candidates(root, args.layout, args.manifest, answers))
         print(plan(candidates), "", sep="\n", flush=True)
         if candidates.questions:
-            raise AigiError("\n".join(candidates.questions))
+            few = too_few_so_far(candidates, args.min_images)
+            raise AigiError("\n".join([*candidates.questions, *([few] if few else [])]))
         refuse_other_paths(args.out, candidates.table, named)
         refuse_counts(candidates, **numbers)
         ready()

@@ -17,7 +17,7 @@ from precompute.ingest.answers import Answers
 from precompute.ingest.families import VIDEO, family_of, is_collection, is_generator
 from precompute.ingest.layouts.base import OBJECTS
 from precompute.ingest.polarity import class_of_word
-from precompute.ingest.walk import shown, some
+from precompute.ingest.walk import quoted, shown, some
 
 _PART = re.compile(r"([a-z]*[-_ ]?)?\d+([-_]\d+)*")
 """Names of folders that only divide many files: 000, part-1, images_02."""
@@ -80,7 +80,7 @@ def questions_of(table: pd.DataFrame, layout: str, answers: Answers) -> list[str
         return questions
     by_name = sorted(Counter(fakes["generator"]).items())
     questions += [
-        f"A generator is called {shown(name)!r}, which is {what}. Which generator made these"
+        f"A generator is called {quoted(name)}, which is {what}. Which generator made these"
         f" {counted(n, 'image')}? Say --rename {told(name)}=GENERATOR, or --rename"
         f" {told(name)}={told(name)} if it is right."
         for name, n in by_name
@@ -247,7 +247,7 @@ def _one_generator(fakes: pd.DataFrame, reals: pd.DataFrame, answers: Answers) -
         return []
     new = "NAME" if name in RESERVED else name
     return [
-        f"All {counted(len(fakes), 'fake', 'were')} read as one generator, {shown(name)!r}, but"
+        f"All {counted(len(fakes), 'fake', 'were')} read as one generator, {quoted(name)}, but"
         " they"
         " lie in"
         f" folders that differ ({some(map(shown, inside))}). If these are generators, lay them out"

@@ -18,7 +18,7 @@ from precompute.ingest.answers import OUR_COLUMNS, Answers
 from precompute.ingest.families import family_of, is_collection
 from precompute.ingest.polarity import class_of_word, folder_signs, read_labels
 from precompute.ingest.tables import Table, read_table
-from precompute.ingest.walk import looks_like_image, some
+from precompute.ingest.walk import looks_like_image, quoted, some
 
 LIKELY = {
     "path": ("file_name", "filename", "image_path", "img_path", "file", "image", "filepath"),
@@ -201,7 +201,8 @@ def _columns(
             )
         classes = [f"{name} ({some(of)})" for name, of in table.class_names.items()]
         raise AigiError(
-            f"The table {table.file} lacks the column {' and '.join(missing)}: it has"
+            f"The table {table.file} lacks the {'columns' if len(missing) > 1 else 'column'}"
+            f" {' and '.join(missing)}: it has"
             f" {', '.join(table.names)}"
             + (f", of which hold classes {', '.join(classes)}" if classes else "")
             + ". Name the columns meant, such as --columns"
@@ -333,8 +334,8 @@ def _complete_generators(
     for generator, family in families.items():
         if len(family) > 1:
             raise AigiError(
-                f"Generator {generator!r} has the families {', '.join(sorted(family))} in"
-                f" {table.file}: give it one."
+                f"Generator {quoted(str(generator))} has the families"
+                f" {', '.join(sorted(family))} in {table.file}: give it one."
             )
 
 
@@ -370,18 +371,38 @@ def _paths(
         left_out.append(reason)
     if outside == len(told):
         raise AigiError(
-            f"The manifest {file} names {told['path'].iloc[0]!r} in {table.rows[0]}, and no path"
-            f" below the image root {root} at all: mend it, or name another --images."
+            f"The manifest {file} names {quoted(told['path'].iloc[0])} in {table.rows[0]}, and no"
+            f" path below the image root {root} at all: mend it, or name another --images."
         )
     paths = pd.Series(clean, index=told.index, dtype=str)
     twice = paths.duplicated()
     if twice.any():
-        i = int(twice.to_numpy().argmax())
-        raise AigiError(
-            f"The manifest {file} names {paths.iloc[i]!r} more than once, again in {table.rows[i]}"
-            f" ({counted(int(twice.sum()), 'such row')})."
-        )
+        raise AigiError(_named_twice(paths, told["label"], file, table))
     return paths, pd.Series(left_out, index=told.index, dtype=str), outside
+
+
+def _named_twice(paths: pd.Series, labels: pd.Series, file: Path, table: Table) -> str:
+    """What is said of a table that names an image in several rows: those whose labels contradict
+    come first.
+    """
+    twice = paths.duplicated()
+    contradict = labels.groupby(paths).transform("nunique") > 1
+    i = int((contradict if contradict.any() else twice).to_numpy().argmax())
+    same = paths == paths.iloc[i]
+    if contradict.any():
+        k = int((same & (labels != labels.iloc[i])).to_numpy().argmax())
+        words = {REAL: "real", FAKE: "fake"}
+        first, second = (f"{words[labels.iloc[row]]} in {table.rows[row]}" for row in (i, k))
+        return (
+            f"The labels of {counted(paths[contradict].nunique(), 'image')} in the manifest"
+            f" {file} contradict: {quoted(paths.iloc[i])} is {first} and {second}. Keep the row"
+            " that is right."
+        )
+    first = table.rows[int(same.to_numpy().argmax())]
+    return (
+        f"The manifest {file} names {quoted(paths.iloc[i])} more than once, in {first} and again in"
+        f" {table.rows[i]} ({counted(int(twice.sum()), 'such row')})."
+    )
 
 
 def say_gone(

@@ -22,7 +22,7 @@ from precompute.ingest.families import family_of
 from precompute.ingest.layouts import Candidates, find_candidates
 from precompute.ingest.twins import pictures, shown_again
 from precompute.ingest.units import Reading, read_files
-from precompute.ingest.walk import is_no_image
+from precompute.ingest.walk import is_no_image, quoted
 
 STRATUM = reasons.STRATUM
 
@@ -152,6 +152,19 @@ def refuse_few(table: pd.DataFrame, wanted: pd.DataFrame, least: int) -> None:
     _require_both_classes(table)
     _leave_out_unused_pools(table, set(wanted["pool"]))
     _require_enough(table, wanted, least)
+
+
+def too_few_so_far(candidates: Candidates, least: int) -> str:
+    """What :func:`refuse_few_offered` would say beside the questions that are open, so that both
+    are known at once; empty where the classes are what is asked about.
+    """
+    if set(candidates.table["label"]) != {REAL, FAKE}:
+        return ""
+    try:
+        refuse_few_offered(candidates.table, least)
+    except AigiError as error:
+        return f"As it is read so far: {error}"
+    return ""
 
 
 def _usable_fakes(table: pd.DataFrame) -> pd.Series:
@@ -403,9 +416,9 @@ def _missing(table: pd.DataFrame, splits: list[str]) -> list[tuple[str, str, int
     result = []
     for (pool, label, generator), part in kept.groupby(STRATUM):
         name = (
-            f"Generator {generator!r} in the pool {pool!r}"
+            f"Generator {quoted(str(generator))} in the pool {quoted(str(pool))}"
             if label == FAKE
-            else f"The real part of the pool {pool!r}"
+            else f"The real part of the pool {quoted(str(pool))}"
         )
         result += [
             (name, split, part["group"].nunique())

@@ -103,7 +103,7 @@ def read_labels(
         return _as_told(lower, column, file, answers, evidence)
     if all(class_of_word(value) is not None for value in present):
         labels = lower.map(class_of_word).astype(int)
-        return Labels(labels, False, "", _contradiction(labels, evidence, column, "says"))
+        return Labels(labels, False, "", _contradiction(labels, evidence, column, " says"))
     if present <= INTEGERS.keys():
         one = _class_of_one(column)
         labels = lower.map(INTEGERS).astype(int)
@@ -114,7 +114,7 @@ def read_labels(
             f" is the other way round, say --fake-label {real}."
         )
         return Labels(
-            labels, False, note, _contradiction(labels, evidence, column, "read so, says")
+            labels, False, note, _contradiction(labels, evidence, column, ", read so, says")
         )
     position = next(i for i, value in enumerate(lower) if not _means_a_class(value, present))
     others = sorted(value for value in present if class_of_word(value) is None)
@@ -188,7 +188,7 @@ def _contradiction(
     """A question where another sign of the class says otherwise."""
     against = _contrary_of(labels, evidence)
     return against and (
-        f"Column {column!r}, {verb} the contrary of {against}. Which of its values means fake? Say"
+        f"Column {column!r}{verb} the contrary of {against}. Which of its values means fake? Say"
         " --fake-label VALUE (the column decides) and run again."
     )
 

@@ -30,7 +30,7 @@ from aigi_core.workspace import (
     write_manifest,
 )
 from precompute.ingest.pipeline import Ingested
-from precompute.ingest.walk import shown
+from precompute.ingest.walk import quoted, shown
 
 IMAGES = "images.parquet"
 
@@ -215,7 +215,7 @@ def _instead(out: Path, named: Mapping[str, Any]) -> str:
 def _other_paths(old: set[str], now: set[str]) -> list[str]:
     """How many paths are new and how many gone, with the first of each."""
     return [
-        f"{len(paths):,} {what}, such as {shown(min(paths))!r}"
+        f"{len(paths):,} {what}, such as {quoted(min(paths))}"
         for what, paths in (("new", now - old), ("gone", old - now))
         if paths
     ]

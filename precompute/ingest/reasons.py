@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from aigi_core.manifest import FAKE, REAL
+from precompute.ingest.walk import quoted
 
 STRATUM = ["pool", "label", "generator"]
 CONTRADICTED, DUPLICATE, TIED = "contradicting labels:", "duplicate:", "leak: tied to "
@@ -58,7 +59,7 @@ def leave_out_duplicates(table: pd.DataFrame, own: pd.Series, finished: pd.Serie
         first = twins[twins["label"] == label].groupby("content_hash")["path"].min()
         rows = twins[contradicted & (twins["label"] == other)]
         table.loc[rows.index, "left_out"] = [
-            f"{CONTRADICTED} same bytes as {path!r}, which is called {called}"
+            f"{CONTRADICTED} same bytes as {quoted(path)}, which is called {called}"
             for path in rows["content_hash"].map(first)
         ]
     alike = twins[~contradicted].groupby(["content_hash", *STRATUM])
@@ -67,7 +68,7 @@ def leave_out_duplicates(table: pd.DataFrame, own: pd.Series, finished: pd.Serie
         twins.loc[~contradicted, "path"] != (stays := alike["path"].transform("first"))
     )
     table.loc[copies.index[copies], "left_out"] = [
-        f"{DUPLICATE} same bytes as {path!r}" for path in stays[copies]
+        f"{DUPLICATE} same bytes as {quoted(path)}" for path in stays[copies]
     ]
 
 
@@ -86,7 +87,7 @@ def leave_out_leaks(
     rows = leak | (_tied(table) & tied.isin(first.index))
     held_by = first.reindex(tied[rows])
     table.loc[rows, "left_out"] = [
-        f"{TIED}{path!r}, which is in the {where} split"
+        f"{TIED}{quoted(path)}, which is in the {where} split"
         for path, where in held_by.itertuples(index=False)
     ]
 

@@ -80,7 +80,9 @@ def plan(candidates: Candidates) -> str:
     fakes, its real images, and the data set's own splits.
     """
     offered = candidates.table[
-        (candidates.table["left_out"] == "") & (candidates.table["label"] != UNKNOWN)
+        (candidates.table["left_out"] == "")
+        & (candidates.table["label"] != UNKNOWN)
+        & ~candidates.table["path"].isin(candidates.gone)
     ]
     table = offered[~offered["path"].map(is_no_image).astype(bool)]
     fakes, reals = table[table["label"] == FAKE], table[table["label"] == REAL]

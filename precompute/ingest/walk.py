@@ -168,6 +168,17 @@ def shown(text: str) -> str:
     )
 
 
+def quoted(text: str) -> str:
+    """A name between quotation marks, such as people write it: no mark in it is escaped.
+
+    >>> quoted("a"), quoted("O'Brien"), quoted("O'Brien \"GAN\"")
+    ("'a'", '"O\'Brien"', '«O\'Brien "GAN"»')
+    """
+    text = shown(text)
+    marks = "''" if "'" not in text else '""' if '"' not in text else "«»"
+    return f"{marks[0]}{text}{marks[1]}"
+
+
 def is_undecodable(path: str) -> bool:
     """Whether a name holds bytes that are no Unicode."""
     return not path.isascii() and any("\ud800" <= letter <= "\udfff" for letter in path)

@@ -48,13 +48,18 @@ def test_scores_are_the_layers_own(
 
 
 def test_the_job_stores_a_row_and_saves_a_detector(
-    synthetic_path: Path, layer: torch.nn.Linear, tmp_path: Path
+    synthetic_path: Path,
+    layer: torch.nn.Linear,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = Path(shutil.copytree(synthetic_path, tmp_path / "w"))
-    file, out = saved(layer, tmp_path / "fc.pth"), tmp_path / "out"
+    file, out = saved(layer, tmp_path / "fc.pth"), tmp_path / "out.npz"
     command = ["import-detector", "--workspace", str(path), str(file), "--encoder", "synthetic"]
     command += ["--feature", "embedding", "--out", str(out)]
     assert main([*command, "--reversed"]) == 0
+    written = capsys.readouterr().out.partition("Saved as ")[2].partition(", for")[0]
+    assert [Path(one).is_file() for one in written.split(" and ")] == [True, True], written
     workspace = Workspace.open(path)
     assert imported_names(workspace) == ["fc"]
     assert "job import-detector" in origin_in_words(workspace, "fc")

@@ -140,8 +140,22 @@ def test_the_manifests_own_reasons_and_families_are_kept(root):
         ),
         (
             "path,label\na.png,0\n./a.png,1\n",
-            "'a.png' more than once, again in line 3 \\(1 such",
+            "labels of 1 image in the manifest .* contradict: 'a.png' is real in line 2 and fake in"
+            " line 3. Keep the row that is right",
         ),
+        (
+            "path,label\na.png,0\n./a.png,0\n",
+            "'a.png' more than once, in line 2 and again in line 3 \\(1 such",
+        ),
+        (
+            "path,label\na.png,0\na.png,0\na.png,1\n",
+            "'a.png' is real in line 2 and fake in line 4",
+        ),
+        (
+            'path,label\n"sub/O\'Brien ""GAN"".png",0\n"sub/O\'Brien ""GAN"".png",1\n',
+            '«sub/O\'Brien "GAN".png» is real',
+        ),
+        ("file,class\na.png,0\n", "lacks the columns path and label"),
         ("path,label\n../secret.png,0\n", "no path below the image root"),
         ("path,label\nsub/../../secret.png,0\n", "no path below the image root"),
         ("path,label\n/etc/hostname,0\n", "no path below the image root"),

@@ -12,10 +12,11 @@ import pytest
 
 from aigi_core.errors import AigiError
 from aigi_core.manifest import FAKE, REAL
+from precompute.__main__ import main
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import find_candidates
 from precompute.ingest.tables import read_table
-from tests.precompute.corpus import pairs, places, touch
+from tests.precompute.corpus import pairs, places, touch, write
 
 LABELS = {"a/0.png": REAL, "a/1.png": FAKE, "a b/0.png": REAL, "a b/1.png": FAKE}
 
@@ -181,7 +182,7 @@ def test_diffusion_forensics_has_its_real_images_beside_the_generators(tmp_path:
 def test_unknown_folders_beside_real_are_asked_about(tmp_path: Path) -> None:
     touch(tmp_path, "real", "full_synthetic", "tampered")
     (question,) = find_candidates(tmp_path).questions
-    assert "full_synthetic, tampered" in question and "--layout siblings" in question
+    assert "full_synthetic, tampered lie beside" in question and "--layout siblings" in question
     assert find_candidates(tmp_path, layout="siblings").questions == ()
 
 
@@ -233,7 +234,7 @@ def test_lists_of_paths_alone_that_are_unclear_stop(tmp_path: Path) -> None:
     write_lists(tmp_path, real=["a/0.png"], fake=fakes)
     assert any("one generator" in one for one in find_candidates(tmp_path).questions)
     write_lists(tmp_path, real=["a/0.png"], fake=[*fakes, "a/0.png"])
-    with pytest.raises(AigiError, match=r"'a/0.png' more than once, again in line . of real.txt"):
+    with pytest.raises(AigiError, match=r"'a/0.png' is fake in line . of fake.txt and real in"):
         find_candidates(tmp_path)
     write_lists(tmp_path, real=["x/0.png"], fake=["y/0.png"])
     assert any("which folder" in one for one in find_candidates(tmp_path).questions)
@@ -255,3 +256,19 @@ def test_lists_that_say_the_reverse_of_folders_ask(tmp_path: Path) -> None:
     write_lists(tmp_path, real=["x/fake/0.png"], fake=["x/real/0.png"])
     assert find_candidates(tmp_path).layout == "folders"  # as without lists
     assert find_candidates(tmp_path, "path-lists").questions
+
+
+def test_one_folder_of_too_few_images_is_asked_about_and_counted_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "real")
+    for i in range(3):
+        write(tmp_path, f"tiny/{i}.png", b"x")
+    assert main(["ingest", "--images", str(tmp_path), "--dry-run"]) == 2
+    said, beside = capsys.readouterr()
+    assert "The folder tiny lies beside real/: is it a generator? If so, say" in said
+    assert "Too few usable images, at least 10 are needed: tiny (3 in the pool all)" in beside
+    out = ["--out", str(tmp_path.parent / f"{tmp_path.name}-w")]
+    assert main(["ingest", "--images", str(tmp_path), *out]) == 2
+    said = capsys.readouterr().err
+    assert "is it a generator?" in said and "Too few usable images" in said

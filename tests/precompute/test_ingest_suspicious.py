@@ -21,6 +21,7 @@ from precompute.growth.add import _fakes_of
 from precompute.ingest.answers import Answers
 from precompute.ingest.layouts import Candidates, asked_of_both, find_candidates
 from precompute.ingest.layouts.roots import common_root
+from precompute.ingest.summary import plan
 from tests.precompute.corpus import write
 
 
@@ -239,8 +240,11 @@ def test_files_that_no_metadata_lists_are_named(tmp_path: Path) -> None:
 def test_rows_without_a_file_are_counted_before_images_are_opened(tmp_path: Path) -> None:
     file = listed(tmp_path, "path,label", "{p},{x}")
     (tmp_path / "a/real/03.png").unlink()
-    notes = find_candidates(tmp_path, manifest_file=file).notes
-    assert any("1 row names files that are not there, such as a/real/03.png" in n for n in notes)
+    found = find_candidates(tmp_path, manifest_file=file)
+    said = "1 row names files that are not there, such as a/real/03.png"
+    assert any(said in note for note in found.notes)
+    real = int((found.table["label"] == 0).sum())
+    assert f"{real - 1} real and" in plan(found) and "1 other file is left out" in plan(found)
 
 
 def test_absolute_windows_paths_lie_outside(tmp_path: Path) -> None:

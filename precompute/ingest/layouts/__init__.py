@@ -44,7 +44,7 @@ from precompute.ingest.layouts.base import UNKNOWN, Layout, Reading, Tree
 from precompute.ingest.listing import suggested
 from precompute.ingest.polarity import class_of_word
 from precompute.ingest.tables import SUFFIXES as tables_suffixes
-from precompute.ingest.walk import shown, walk
+from precompute.ingest.walk import quoted, shown, walk
 
 FRAMES = frozenset({"frames", "frames_all", "real_frames", "fake_frames"})
 """Names of folders whose folders are videos."""
@@ -88,6 +88,7 @@ class Candidates:
         why: one sentence on what decided it.
         notes: sentences on what was decided or passed over.
         questions: sentences that the user must answer first; each names the option.
+        gone: paths of rows whose file is not there.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -95,6 +96,7 @@ class Candidates:
     why: str
     notes: tuple[str, ...]
     questions: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
 
 
 def find_candidates(
@@ -142,6 +144,7 @@ def find_candidates(
         reading.why,
         (*walked, *reading.notes, *notes),
         questions,
+        frozenset(reading.gone),
     )
 
 
@@ -330,7 +333,7 @@ def _refuse_unknown(answers: Answers, found: set[str]) -> None:
     for option, name, known in named:
         if name != ANY and name not in known:
             raise AigiError(
-                f"{option} names the generator {name!r}, which is not there"
+                f"{option} names the generator {quoted(name)}, which is not there"
                 f"{did_you_mean(name, known)} There are {', '.join(map(shown, sorted(known)))}."
             )
 
@@ -368,7 +371,7 @@ def _as_answered(table: pd.DataFrame, answers: Answers) -> tuple[pd.DataFrame, l
             table.loc[real, "pool"] = everything
     if table.duplicated("path").any():
         twice = table.loc[table.duplicated("path"), "path"].iloc[0]
-        raise AigiError(f"{shown(twice)!r} is listed more than once: list each image once.")
+        raise AigiError(f"{quoted(twice)} is listed more than once: list each image once.")
     return table, notes
 
 

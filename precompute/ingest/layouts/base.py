@@ -214,6 +214,7 @@ class Reading:
         questions: sentences that must be answered before the reading can be trusted; each names the
             option that answers it.
         doubts: such sentences that --layout answers by naming this layout.
+        gone: paths of rows whose file is not there.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -221,6 +222,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

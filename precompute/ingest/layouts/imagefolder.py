@@ -63,7 +63,7 @@ def parse(tree: Tree) -> Reading | None:
     why = (
         f"{counted(len(joined), 'image', 'are')} listed in {counted(len(tables), 'metadata file')}"
     )
-    return Reading(joined, why, tuple(notes), tuple(questions))
+    return Reading(joined, why, tuple(notes), tuple(questions), gone=tuple(gone))
 
 
 def _packed_beside(tree: Tree, folder: Path) -> dict[str, str]:

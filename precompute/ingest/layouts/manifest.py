@@ -29,7 +29,7 @@ def read(tree: Tree, file: Path, why: str, listed_in: Table | None = None) -> Re
     gone = [path for path in offered if not _is_there(tree.root / path)]
     say_gone(gone, len(offered), file.name, tree.root, notes, questions, beside=file.parent)
     why = f"{why} ({file.name}, {counted(len(table), 'row')})"
-    return Reading(table, why, tuple(notes), tuple(questions))
+    return Reading(table, why, tuple(notes), tuple(questions), gone=tuple(gone))
 
 
 def _is_there(path: Path) -> bool:

@@ -47,9 +47,14 @@ def parse(tree: Tree) -> Reading | None:
     unknown = [n for n in names if family_of(n) == "other" and not tree.answers.decides(n)]
     if reading is None or not unknown:
         return reading
+    asked = (
+        f"The folder {shown(unknown[0])} lies beside real/: is it a generator?"
+        if len(unknown) == 1
+        else f"The folders {some(map(shown, unknown))} lie beside real/: are these generators?"
+    )
     doubt = (
-        f"The folders {some(map(shown, unknown))} lie beside real/: are these generators? If so,"
-        " say --layout siblings; if not, name the folders with --real DIR --fake NAME=DIR."
+        f"{asked} If so, say --layout siblings; if not, name the folders with --real DIR --fake"
+        " NAME=DIR."
     )
     return replace(reading, doubts=(*reading.doubts, doubt))
 
