@@ -171,8 +171,8 @@ def shown(text: str) -> str:
 def quoted(text: str) -> str:
     """A name between quotation marks, such as people write it: no mark in it is escaped.
 
-    >>> quoted("a"), quoted("O'Brien"), quoted("O'Brien \"GAN\"")
-    ("'a'", '"O\'Brien"', '«O\'Brien "GAN"»')
+    >>> print(quoted("a"), quoted("O'Brien"), quoted("O'Brien " + chr(34)))
+    'a' "O'Brien" «O'Brien "»
     """
     text = shown(text)
     marks = "''" if "'" not in text else '""' if '"' not in text else "«»"
