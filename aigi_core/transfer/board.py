@@ -653,9 +653,10 @@ def verdict(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
             "Use logistic regression: no other method is shown to be better on generators"
             f" that it was not trained on ({over})."
         )
+    seen = "it was" if len(better) == 1 else "they were"
     return (
         f"{', '.join(better)} {agreeing(len(better), 'are')} shown to be better than logistic"
-        f" regression on generators that they were not trained on (5% FDR over {over})."
+        f" regression on generators that {seen} not trained on (5% FDR over {over})."
     )
 
 
