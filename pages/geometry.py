@@ -72,6 +72,7 @@ with ui.page(__file__) as page:
         f" {verdict}. Spearman's correlation of the two changes, of {title} and of balanced"
         f" accuracy out of domain: {related.numbers(2)}; the interval resamples generators."
     )
+    fewest = fewest_beyond_random(len(every), removals)
     page.stats(
         [
             ui.Stat(
@@ -87,12 +88,12 @@ with ui.page(__file__) as page:
             ui.Stat(
                 "Beyond random",
                 f"{above}",
-                f"of {counted(len(every), 'pair')}, at 5% FDR",
+                f"of {counted(len(every), 'pair')}, corrected",
                 help=(
-                    f"The p-values of all pairs are corrected together. With {removals} random"
-                    " removals for each pair, a pair is counted only where at least"
-                    f" {fewest_beyond_random(len(every), removals)} of {len(every)} lie beyond all"
-                    " of theirs."
+                    "The p-values of all pairs are corrected together (false discovery rate 5%)."
+                    f" With {removals} random removals for each pair, a pair is counted only where"
+                    f" at least {part_counted(fewest, len(every), 'pair', 'lie')} beyond all of"
+                    " theirs."
                 ),
             ),
         ]
