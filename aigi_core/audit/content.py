@@ -105,12 +105,16 @@ def concepts(
         mean += unit(start).sum(axis=0)
     mean /= len(embeddings)
     table = lexicon.table[["text", "category"]].reset_index(drop=True)
-    parts = []
+    found: list[np.ndarray] = []
     for start in range(0, len(embeddings), BLOCK):
         scores = unit_rows(unit(start) - mean, keep_zeros=True) @ lexicon.vectors.T
         part = Concepts(scores.astype(np.float32), table)
-        parts.append(part.by_category() if by_category else part)
-    return Concepts(np.concatenate([part.scores for part in parts]), parts[0].table)
+        if by_category:
+            part = part.by_category()
+        if not found:  # the whole at once: joining the parts would hold all of them twice
+            found.append(np.empty((len(embeddings), len(part.table)), part.scores.dtype))
+        found[0][start : start + BLOCK] = part.scores
+    return Concepts(found[0], part.table)
 
 
 def content_scores(
