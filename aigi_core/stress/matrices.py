@@ -192,10 +192,6 @@ class Stress(ShortRepr):
         table = pd.DataFrame(rows)
         return table.assign(q_value=q_values(table["p_value"].to_numpy()))
 
-    def merged(self, other: Stress) -> Stress:
-        """Both sets of matrices together."""
-        return Stress(self.matrices | other.matrices)
-
     def _of(self, trained: str, op: str, side: Side) -> TransferMatrix:
         if (trained, op, side) not in self.matrices:
             have = "; ".join(sorted({f"{t} on {o} ({s})" for t, o, s in self.matrices}))

@@ -700,15 +700,11 @@ def comparison(table: pd.DataFrame, show: Callable[[str], str] = str) -> str:
 
 def comparisons_with(table: pd.DataFrame, row: pd.Series) -> str:
     """What the q-value of a row is corrected over, in words."""
+    compared = table.loc[table["p_value"].notna(), "method"].str.startswith(IMPORTED)
     elsewhere = str(row["method"]).startswith(IMPORTED)
-    families = _families(table)
-    n = sum(int(one.sum()) for one in families if _elsewhere(table, one) == elsewhere)
     of = " of imported or fine-tuned detectors" if elsewhere else " of methods"
-    return counted(n, "comparison") + (of if elsewhere or len(families) > 1 else "")
-
-
-def _elsewhere(table: pd.DataFrame, family: pd.Series) -> bool:
-    return bool(table.loc[family, "method"].str.startswith(IMPORTED).iloc[0])
+    together = counted(int((compared == elsewhere).sum()), "comparison")
+    return together + (of if compared.any() else "")
 
 
 def _all_comparisons(table: pd.DataFrame) -> str:
